@@ -1,0 +1,476 @@
+"""The live host of a Core: wires it to the ROS graph from the interface table and carries out its effects."""
+
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rclpy
+from action_msgs.msg import GoalStatus as RosStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lumper_msgs.msg import Event
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+
+from lumper_ros import core as c
+from lumper_ros import interfaces
+from lumper_ros.clients import CHECK_PERIOD_S, GoalSender, ServiceCaller
+from lumper_ros.parameters import ParameterError, from_mapping, spec_of
+from lumper_ros.qos import qos
+from lumper_ros.spin import Spinner
+from lumper_ros.store import Store
+
+P = TypeVar("P")
+# Parameters that rclpy itself declares on every node.
+_ROS_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+def load_parameters(node: Node, cls: type[P]) -> P:
+    """Read the node's parameters into `cls` and declare them with description and bounds.
+
+    Raises:
+        ParameterError: names every bad parameter.
+    """
+    given = {
+        name: value.value
+        for name, value in node.get_parameters_by_prefix("").items()
+        if not name.startswith(_ROS_PARAMETERS)
+    }
+    made = from_mapping(cls, given)
+    for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
+        spec = spec_of(field)
+        value = getattr(made, field.name)
+        descriptor = ParameterDescriptor(description=spec.doc, read_only=True)
+        if isinstance(value, float):
+            low, high = spec.low, spec.high
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=-1e308 if low is None else low, to_value=1e308 if high is None else high)
+            ] * (low is not None or high is not None)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            low, high = spec.low, spec.high
+            descriptor.integer_range = [
+                IntegerRange(from_value=-(2**62) if low is None else int(low), to_value=2**62 if high is None else int(high), step=1)
+            ] * (low is not None or high is not None)
+        if node.has_parameter(field.name):
+            node.undeclare_parameter(field.name)
+        node.declare_parameter(field.name, list(value) if isinstance(value, tuple) else value, descriptor, ignore_override=True)
+    return made
+
+
+def state_path(node: Node) -> Path:
+    """File of a node's store: $LUMPER_STATE_DIR, else $ROS_HOME/lumper, else ~/.ros/lumper; one folder per namespace."""
+    home = os.environ.get("LUMPER_STATE_DIR") or str(Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "lumper")
+    return Path(home) / node.get_namespace().strip("/").replace("/", "__") / f"{node.get_name()}.sqlite"
+
+
+class Host:
+    """Runs one Core on one node. All methods but `inject` belong to the executor's thread."""
+
+    def __init__(self, node: Node, spinner: Spinner, core: c.Core, tick_hz: float, name: str) -> None:
+        self._node = node
+        self._spinner = spinner
+        self._core = core
+        self._tick_hz = tick_hz
+        self._name = name
+        self._log = node.get_logger()
+        self._clock = node.get_clock()
+        self._store: Store | None = None
+        self._active = False
+        self._event_sequence = 0
+        self._diagnostics: dict[str, DiagnosticStatus] = {}
+        self._publishers: dict[str, Any] = {}
+        self._senders: dict[str, GoalSender] = {}
+        self._callers: dict[str, ServiceCaller] = {}
+        self._goals: dict[tuple[str, str], tuple[ServerGoalHandle[Any, Any, Any], Future[Any]]] = {}
+        self._cleanup: list[Callable[[], object]] = []
+        self._worker: ThreadPoolExecutor | None = None
+        self._response: Any = None
+
+    @property
+    def core(self) -> c.Core:
+        return self._core
+
+    def now(self) -> c.Now:
+        return c.Now(self._clock.now().nanoseconds * 1e-9, time.monotonic(), time.time())
+
+    def inject(self, function: Callable[[c.Core, c.Now], c.Effects]) -> None:
+        """Run `function(core, now)` on the executor's thread and carry out what it returns. Callable from any thread."""
+        self._spinner.call_soon(lambda: self._call(lambda now: function(self._core, now)))
+
+    def start(self) -> None:
+        """Open all endpoints of the table's row for this node, restore and activate the core."""
+        node = self._node
+        self._active = True
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name}-compute")
+        for topic in interfaces.published_by(self._name):
+            publisher = node.create_publisher(interfaces.resolve_type(topic.type), topic.name, qos(topic.profile))
+            self._publishers[topic.name] = publisher
+            self._later(node.destroy_publisher, publisher)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        for period_s, callback in (
+            (1.0 / self._tick_hz, lambda: self._call(self._core.tick)),
+            (CHECK_PERIOD_S, self._check),
+            (1.0, self._publish_diagnostics),
+        ):
+            self._later(node.destroy_timer, node.create_timer(period_s, callback, clock=steady))
+        for service in interfaces.SERVICES.values():
+            kind = interfaces.resolve_type(service.type)
+            if service.server == self._name:
+                self._later(node.destroy_service, node.create_service(kind, service.name, self._serve(service.name)))
+            if self._name in service.clients:
+                caller = ServiceCaller(node, kind, service.name, self._on_response(service.name))
+                self._callers[service.name] = caller
+                self._later(caller.close)
+        for action in interfaces.ACTIONS.values():
+            kind = interfaces.resolve_type(action.type)
+            if action.server == self._name:
+                self._later(self._open_action(kind, action.name).destroy)
+            if self._name in action.clients:
+                self._senders[action.name] = sender = self._open_sender(kind, action.name)
+                self._later(sender.close)
+        path = state_path(node)
+        self._store = Store(path)
+        self._later(self._store.close)
+        records = self._store.read()
+        self._call(lambda now: self._core.restore(records, now))
+        self._call(self._core.activate)
+        # Last, so that a latched message already finds everything in place.
+        for topic in interfaces.subscribed_by(self._name):
+            kind = interfaces.resolve_type(topic.type)
+            subscription = node.create_subscription(kind, topic.name, self._receive(topic.name), qos(topic.profile))
+            self._later(node.destroy_subscription, subscription)
+
+    def stop(self) -> None:
+        """Deactivate the core and close all endpoints."""
+        if not self._active:
+            return
+        self._call(self._core.deactivate)
+        self._active = False
+        for handle, done in list(self._goals.values()):
+            with contextlib.suppress(Exception):
+                handle.abort()
+                done.cancel()
+        self._goals.clear()
+        for undo in reversed(self._cleanup):
+            with contextlib.suppress(Exception):
+                undo()
+        for endpoints in (self._cleanup, self._publishers, self._senders, self._callers):
+            endpoints.clear()
+        self._store = None
+        if self._worker is not None:
+            self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _later(self, undo: Callable[..., object], *args: Any) -> None:
+        self._cleanup.append(lambda: undo(*args))
+
+    # --- inputs ---
+
+    def _call(self, step: Callable[[c.Now], c.Effects]) -> None:
+        """One step of the core. An exception in it is a defect: reported, and the process ends so that it is restarted."""
+        if not self._active:
+            return
+        try:
+            self._carry_out(step(self.now()))
+        except Exception as error:
+            self._log.fatal(f"{self._name}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+            with contextlib.suppress(Exception):
+                self._emit(c.Emit("node.exception", f"{type(error).__name__}: {error}", c.Severity.FATAL))
+            self._spinner.stop()
+            self._node.lumper_failed = True  # type: ignore[attr-defined]
+
+    def _receive(self, name: str) -> Callable[[Any], None]:
+        return lambda message: self._call(lambda now: self._core.message(name, message, now))
+
+    def _serve(self, name: str) -> Callable[[Any, Any], Any]:
+        def handle(request: Any, response: Any) -> Any:
+            self._response = None
+            self._call(lambda now: self._core.service(name, request, now))
+            return response if self._response is None else self._response
+
+        return handle
+
+    def _on_response(self, name: str) -> Callable[[str, Any | None], None]:
+        return lambda tag, response: self._call(lambda now: self._core.service_result(name, tag, response, now))
+
+    def _open_sender(self, kind: Any, name: str) -> GoalSender:
+        return GoalSender(
+            self._node,
+            kind,
+            name,
+            lambda goal_id: self._call(lambda now: self._core.goal_accepted(name, goal_id, now)),
+            lambda goal_id, feedback: self._call(lambda now: self._core.goal_feedback(name, goal_id, feedback, now)),
+            lambda goal_id, status, result: self._call(
+                lambda now: self._core.goal_result(name, goal_id, status, result, now)
+            ),
+        )
+
+    def _open_action(self, kind: Any, name: str) -> "ActionServer[Any, Any, Any]":
+        def accepted(handle: ServerGoalHandle[Any, Any, Any]) -> None:
+            goal_id = uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex
+            self._goals[name, goal_id] = (handle, Future(executor=self._spinner.executor))
+            handle.execute()
+            self._call(lambda now: self._core.goal(name, goal_id, handle.request, now))
+
+        def cancel(handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+            goal_id = uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex
+            # The answer to the cancel request must leave first: the core may finish the goal at once.
+            self._spinner.call_soon(lambda: self._call(lambda now: self._core.cancel(name, goal_id, now)))
+            return CancelResponse.ACCEPT
+
+        async def execute(handle: ServerGoalHandle[Any, Any, Any]) -> Any:
+            goal_id = uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex
+            return await self._goals[name, goal_id][1]
+
+        return ActionServer(
+            self._node,
+            kind,
+            name,
+            execute,
+            goal_callback=lambda goal: GoalResponse.ACCEPT,
+            handle_accepted_callback=accepted,
+            cancel_callback=cancel,
+        )
+
+    def _check(self) -> None:
+        for client in (*self._senders.values(), *self._callers.values()):
+            client.check()
+
+    # --- effects ---
+
+    def _carry_out(self, effects: c.Effects) -> None:
+        for position, effect in enumerate(effects):
+            match effect:
+                case c.Publish(name, message):
+                    self._publishers[name].publish(message)
+                case c.Persist():
+                    if not self._persist(effects[position:]):
+                        return
+                case c.SendGoal(name, goal_id, goal):
+                    self._senders[name].send(goal_id, goal)
+                case c.CancelGoal(name, goal_id):
+                    self._senders[name].cancel(goal_id)
+                case c.FinishGoal():
+                    self._finish(effect)
+                case c.Feedback(name, goal_id, feedback):
+                    if (name, goal_id) in self._goals:
+                        self._goals[name, goal_id][0].publish_feedback(feedback)
+                case c.CallService(name, tag, request, timeout_s):
+                    self._callers[name].call(tag, request, timeout_s)
+                case c.Respond(response):
+                    self._response = response
+                case c.Compute(tag, function):
+                    self._compute(tag, function)
+                case c.Emit():
+                    self._emit(effect)
+                case c.Diagnose():
+                    self._diagnose(effect)
+
+    def _persist(self, rest: Sequence[c.Effect]) -> bool:
+        """Write the record at the head of `rest`."""
+        head = rest[0]
+        assert isinstance(head, c.Persist) and self._store is not None
+        try:
+            self._store.write([(head.kind, head.key, head.record)])
+        except (sqlite3.Error, OSError) as error:
+            self._log.error(f"cannot write {head.kind}/{head.key} to {state_path(self._node)}: {error}")
+            text = str(error)
+            self._call(lambda now: self._core.persist_failed(head.kind, head.key, text, now))
+            return False
+        return True
+
+    def _finish(self, effect: c.FinishGoal) -> None:
+        entry = self._goals.pop((effect.name, effect.goal_id), None)
+        if entry is None:
+            return
+        handle, done = entry
+        if effect.status is c.GoalStatus.SUCCEEDED:
+            handle.succeed()
+        elif effect.status is c.GoalStatus.CANCELED and handle.status == RosStatus.STATUS_CANCELING:
+            handle.canceled()
+        else:
+            handle.abort()
+        done.set_result(effect.result)
+
+    def _compute(self, tag: str, function: Callable[[], Any]) -> None:
+        assert self._worker is not None
+
+        def work() -> None:
+            try:
+                result = function()
+            except Exception as error:
+                self._log.error(f"{tag}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+                result = error
+            self._spinner.call_soon(lambda: self._call(lambda now: self._core.computed(tag, result, now)))
+
+        self._worker.submit(work)
+
+    def _emit(self, effect: c.Emit) -> None:
+        self._event_sequence += 1
+        ids = " ".join(
+            f"{key}={value}"
+            for key, value in (("job", effect.job_id), ("plan", effect.plan_id), ("request", effect.request_id))
+            if value
+        )
+        line = f"[{effect.code}] {effect.text}{' ' + ids if ids else ''}"
+        {
+            c.Severity.DEBUG: self._log.debug,
+            c.Severity.INFO: self._log.info,
+            c.Severity.WARN: self._log.warning,
+            c.Severity.ERROR: self._log.error,
+            c.Severity.FATAL: self._log.fatal,
+        }[effect.severity](line)
+        if "events" in self._publishers:
+            self._publishers["events"].publish(
+                Event(
+                    stamp=self._clock.now().to_msg(),
+                    node=self._name,
+                    sequence=self._event_sequence,
+                    job_id=effect.job_id,
+                    plan_id=effect.plan_id,
+                    request_id=effect.request_id,
+                    code=effect.code,
+                    severity=effect.severity.value,
+                    text=effect.text,
+                    values=[KeyValue(key=key, value=str(value)) for key, value in effect.values.items()],
+                )
+            )
+
+    def _diagnose(self, effect: c.Diagnose) -> None:
+        name = f"{self._name}: {effect.name}"
+        before = self._diagnostics.get(name)
+        self._diagnostics[name] = DiagnosticStatus(
+            level=bytes([effect.level]),
+            name=name,
+            message=effect.text,
+            hardware_id=self._node.get_namespace().strip("/") or "lumper",
+            values=[KeyValue(key=key, value=str(value)) for key, value in effect.values.items()],
+        )
+        if before is not None and before.level != bytes([effect.level]):
+            self._publish_diagnostics()
+
+    def _publish_diagnostics(self) -> None:
+        if not self._active or "/diagnostics" not in self._publishers:
+            return
+        if not self._diagnostics:
+            self._diagnose(c.Diagnose("state", 0, "running"))
+        self._publishers["/diagnostics"].publish(
+            DiagnosticArray(
+                header=interfaces.resolve_type("std_msgs/msg/Header")(stamp=self._clock.now().to_msg()),
+                status=list(self._diagnostics.values()),
+            )
+        )
+
+
+class _ManagedNode(LifecycleNode):
+    """Lifecycle node whose transitions say why they failed (rclpy swallows exceptions in them)."""
+
+    def __init__(self, name: str, configure: Callable[[Node], Host]) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        self.lumper_failed = False
+        self._configure = configure
+        self._host: Host | None = None
+
+    def _guarded(self, what: str, step: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            step()
+        except (ParameterError, OSError, ValueError) as error:
+            self.get_logger().error(f"{what} refused: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self.get_logger().fatal(f"{what}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def step() -> None:
+            self._host = self._configure(self)
+
+        return self._guarded("configure", step)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        assert self._host is not None
+        return self._guarded("activate", self._host.start)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._guarded("deactivate", self.close)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._host = None
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._guarded("shutdown", self.close)
+
+    def close(self) -> None:
+        if self._host is not None:
+            self._host.stop()
+
+
+def run_core(
+    node_name: str,
+    parameters: type[P],
+    build: Callable[[P], c.Core],
+    *,
+    tick_hz: float,
+    lifecycle: bool,
+    on_host: Callable[[Host, P], None] | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """A node's whole main(): run until a signal; returns the exit code.
+
+    Args:
+        build: makes the core from the parameters; may read the files they name.
+        tick_hz: rate of `Core.tick` on the steady clock.
+        lifecycle: a managed node (unconfigured until told), or one that runs from its start.
+        on_host: called once the host exists, for shells that own a thread or socket of their own.
+    """
+    rclpy.init(args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO)
+    spinner = Spinner(rclpy.get_default_context())
+
+    def configure(node: Node) -> Host:
+        made = load_parameters(node, parameters)
+        host = Host(node, spinner, build(made), tick_hz, node_name)
+        if on_host is not None:
+            on_host(host, made)
+        return host
+
+    node: Any = None
+    host: Host | None = None
+    try:
+        if lifecycle:
+            node = _ManagedNode(node_name, configure)
+            spinner.add(node)
+        else:
+            node = rclpy.create_node(node_name, automatically_declare_parameters_from_overrides=True)
+            node.lumper_failed = False
+            spinner.add(node)
+            try:
+                host = configure(node)
+            except (ParameterError, OSError, ValueError) as error:
+                node.get_logger().fatal(f"refused to start: {error}")
+                return 2
+            host.start()
+        spinner.spin()
+        if lifecycle:
+            node.close()
+        elif host is not None:
+            host.stop()
+        return 1 if node.lumper_failed else 0
+    finally:
+        sys.stdout.flush()
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,327 @@
+"""The robot as data: reads config/robot/arm.yaml and the URDF beside it. Another arm is another pair of files."""
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+
+class RobotError(ValueError):
+    """The robot's files are incomplete or contradict each other; the text names file and field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opw:
+    """Ortho-parallel basis with spherical wrist (Brandstoetter et al. 2014); lengths in m."""
+
+    a1: float
+    a2: float
+    b: float
+    c1: float
+    c2: float
+    c3: float
+    c4: float
+    offsets_rad: tuple[float, ...]
+    signs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Capsule:
+    """Segment a-b (m, in the link's frame) with a radius."""
+
+    link: str
+    a: tuple[float, float, float]
+    b: tuple[float, float, float]
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A suction zone: centre and size in tool0 x, y; force it holds at full vacuum."""
+
+    bit: int
+    x_m: float
+    y_m: float
+    w_m: float
+    h_m: float
+    holding_n: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gripper:
+    pad_width_m: float
+    pad_height_m: float
+    pad_depth_m: float
+    zones: tuple[Zone, ...]
+    vacuum_kpa: float
+    part_present_kpa: float
+    seal_fraction: float
+    cup_stroke_m: float
+    shear_fraction: float
+    build_up_s: float
+    release_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A frame fixed to `parent`; rpy about fixed axes."""
+
+    parent: str
+    xyz: tuple[float, float, float]
+    rpy: tuple[float, float, float]
+
+    def matrix(self) -> Array:
+        result = np.eye(4)
+        result[:3, :3] = Rotation.from_euler("xyz", self.rpy).as_matrix()
+        result[:3, 3] = self.xyz
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Conveyor:
+    """Belt, fixed to the base; m in base_link."""
+
+    surface_z_m: float
+    center_y_m: float
+    width_m: float
+    front_x_m: float
+    end_x_m: float
+    thickness_m: float
+    speed_mps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """One joint of the URDF; axis in the joint's frame, all zeros for a fixed joint."""
+
+    name: str
+    parent: str
+    child: str
+    origin: Array
+    axis: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Robot:
+    """Arm, gripper, mounts and limits. Joint arrays are ordered as `joint_names`."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    lower_rad: Array
+    upper_rad: Array
+    max_speed_radps: Array
+    max_accel_radps2: Array
+    max_jerk_radps3: Array
+    payload_kg: float
+    tool_mass_kg: float
+    derating_mass_kg: Array
+    derating_scale: Array
+    opw: Opw
+    flange_to_tool: Array
+    capsules: tuple[Capsule, ...]
+    gripper: Gripper
+    poses: Mapping[str, Array]
+    mounts: Mapping[str, Mount]
+    conveyor: Conveyor
+    stopping_speed_fraction: Array
+    stopping_mass_kg: Array
+    stopping_time_s: Array
+    joints: tuple[Joint, ...]
+    urdf: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+    def accel_limit(self, mass_kg: float) -> Array:
+        """(n,) rad/s^2 allowed while carrying `mass_kg`."""
+        return self.max_accel_radps2 * float(np.interp(mass_kg, self.derating_mass_kg, self.derating_scale))
+
+    def stopping_time(self, speed_fraction: float, mass_kg: float) -> float:
+        """Seconds to standstill from a speed, as a fraction of the joint limits, with a load."""
+        by_mass = [np.interp(speed_fraction, self.stopping_speed_fraction, row) for row in self.stopping_time_s]
+        return float(np.interp(mass_kg, self.stopping_mass_kg, by_mass))
+
+    @cached_property
+    def _moving(self) -> tuple[tuple[Joint, int], ...]:
+        order = {name: i for i, name in enumerate(self.joint_names)}
+        return tuple((joint, order.get(joint.name, -1)) for joint in self.joints)
+
+    def link_transforms(self, position_rad: Any) -> dict[str, Array]:
+        """4x4 of every link's frame in base_link at joint position (n,)."""
+        result: dict[str, Array] = {"base_link": np.eye(4)}
+        for joint, index in self._moving:
+            transform = result[joint.parent] @ joint.origin
+            if index >= 0:
+                turn = np.eye(4)
+                turn[:3, :3] = _rotation(joint.axis, float(position_rad[index]))
+                transform = transform @ turn
+            result[joint.child] = transform
+        return result
+
+    def capsules_at(self, position_rad: Any) -> tuple[Array, Array, Array]:
+        """Capsules in base_link at a joint position: ends a (k, 3), ends b (k, 3), radii (k,)."""
+        links = self.link_transforms(position_rad)
+        a = np.array([links[c.link][:3, :3] @ np.array(c.a) + links[c.link][:3, 3] for c in self.capsules])
+        b = np.array([links[c.link][:3, :3] @ np.array(c.b) + links[c.link][:3, 3] for c in self.capsules])
+        return a, b, np.array([c.radius_m for c in self.capsules])
+
+
+def _rotation(axis: tuple[float, float, float], angle_rad: float) -> Array:
+    """Rodrigues' formula for a unit axis."""
+    x, y, z = axis
+    s, c = np.sin(angle_rad), np.cos(angle_rad)
+    v = 1.0 - c
+    return np.array(
+        [
+            [x * x * v + c, x * y * v - z * s, x * z * v + y * s],
+            [y * x * v + z * s, y * y * v + c, y * z * v - x * s],
+            [z * x * v - y * s, z * y * v + x * s, z * z * v + c],
+        ]
+    )
+
+
+def _floats(text: str) -> tuple[float, float, float]:
+    x, y, z = (float(word) for word in text.split())
+    return x, y, z
+
+
+def parse_joints(urdf: str) -> tuple[Joint, ...]:
+    """Joints of a URDF, parents before children, from base_link on.
+
+    Raises:
+        RobotError: not XML, a joint lacks parent or child, or is of a type other than fixed, revolute and continuous.
+    """
+    try:
+        root = ElementTree.fromstring(urdf)
+    except ElementTree.ParseError as error:
+        raise RobotError(f"robot description is not XML: {error}") from error
+    joints = []
+    for element in root.findall("joint"):
+        name, kind = element.get("name", ""), element.get("type", "")
+        parent, child = element.find("parent"), element.find("child")
+        if parent is None or child is None or kind not in ("fixed", "revolute", "continuous"):
+            raise RobotError(f"joint {name!r} of type {kind!r}: needs parent and child, and must be fixed, revolute or continuous")
+        origin, axis = element.find("origin"), element.find("axis")
+        mount = Mount(
+            "",
+            _floats(origin.get("xyz", "0 0 0")) if origin is not None else (0.0, 0.0, 0.0),
+            _floats(origin.get("rpy", "0 0 0")) if origin is not None else (0.0, 0.0, 0.0),
+        )
+        direction = (0.0, 0.0, 0.0)
+        if kind != "fixed":
+            direction = _floats(axis.get("xyz", "1 0 0")) if axis is not None else (1.0, 0.0, 0.0)
+        joints.append(Joint(name, parent.get("link", ""), child.get("link", ""), mount.matrix(), direction))
+    ordered: list[Joint] = []
+    known = {"base_link"}
+    while joints:
+        ready = [joint for joint in joints if joint.parent in known]
+        if not ready:
+            raise RobotError(f"joint {joints[0].name!r}: its parent {joints[0].parent!r} is not connected to base_link")
+        ordered += ready
+        known |= {joint.child for joint in ready}
+        joints = [joint for joint in joints if joint not in ready]
+    return tuple(ordered)
+
+
+def load_robot(folder: Path) -> Robot:
+    """Read arm.yaml and the one URDF of a folder such as config/robot.
+
+    Raises:
+        RobotError: a file or field is missing, or an array has the wrong length.
+    """
+    path = folder / "arm.yaml"
+    urdfs = sorted(folder.glob("*.urdf"))
+    if not path.is_file() or len(urdfs) != 1:
+        raise RobotError(f"{folder}: needs arm.yaml and exactly one .urdf, found {len(urdfs)}")
+    raw = yaml.safe_load(path.read_text())
+    return make_robot(raw, urdfs[0].read_text(), str(path))
+
+
+def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Robot:
+    """Robot from the parsed YAML and the URDF's text.
+
+    Raises:
+        RobotError: as `load_robot`.
+    """
+    try:
+        names = tuple(raw["joint_names"])
+
+        def joint_array(key: str) -> Array:
+            values = np.array(raw[key], dtype=float)
+            if values.shape != (len(names),) or not np.all(np.isfinite(values)):
+                raise RobotError(f"{where}: {key} needs {len(names)} finite numbers, one for each joint")
+            return values
+
+        tool = np.eye(4)
+        tool[:3, :3] = Rotation.from_quat(raw["flange_to_tool"]["quat_xyzw"]).as_matrix()
+        tool[:3, 3] = raw["flange_to_tool"]["xyz"]
+        gripper = dict(raw["gripper"])
+        gripper["zones"] = tuple(Zone(**zone) for zone in gripper["zones"])
+        opw = dict(raw["opw"])
+        opw["offsets_rad"], opw["signs"] = tuple(opw["offsets_rad"]), tuple(opw["signs"])
+        robot = Robot(
+            name=raw["name"],
+            joint_names=names,
+            lower_rad=joint_array("lower_rad"),
+            upper_rad=joint_array("upper_rad"),
+            max_speed_radps=joint_array("max_speed_radps"),
+            max_accel_radps2=joint_array("max_accel_radps2"),
+            max_jerk_radps3=joint_array("max_jerk_radps3"),
+            payload_kg=float(raw["payload_kg"]),
+            tool_mass_kg=float(raw["tool_mass_kg"]),
+            derating_mass_kg=np.array(raw["payload_derating"]["mass_kg"], dtype=float),
+            derating_scale=np.array(raw["payload_derating"]["accel_scale"], dtype=float),
+            opw=Opw(**opw),
+            flange_to_tool=tool,
+            capsules=tuple(Capsule(c["link"], tuple(c["a"]), tuple(c["b"]), float(c["radius_m"])) for c in raw["capsules"]),
+            gripper=Gripper(**gripper),
+            poses={name: np.array(pose, dtype=float) for name, pose in raw["poses"].items()},
+            mounts={name: Mount(m["parent"], tuple(m["xyz"]), tuple(m["rpy"])) for name, m in raw["mounts"].items()},
+            conveyor=Conveyor(**{key: value for key, value in raw["conveyor"].items() if key != "frame"}),
+            stopping_speed_fraction=np.array(raw["stopping"]["speed_fraction"], dtype=float),
+            stopping_mass_kg=np.array([row["mass_kg"] for row in raw["stopping"]["time_s_by_mass"]], dtype=float),
+            stopping_time_s=np.array([row["time_s"] for row in raw["stopping"]["time_s_by_mass"]], dtype=float),
+            joints=parse_joints(urdf),
+            urdf=urdf,
+            raw=raw,
+        )
+    except (KeyError, TypeError) as error:
+        raise RobotError(f"{where}: missing or wrong field: {error}") from error
+    described = {joint.name for joint in robot.joints}
+    absent = [name for name in names if name not in described]
+    if absent:
+        raise RobotError(f"{where}: joint_names {absent} are not in the robot description")
+    return robot
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """Inside of the trailer, m; frame `trailer`: origin on the floor, middle of the dock threshold, x inwards."""
+
+    width_m: float
+    height_m: float
+    length_m: float
+    dock_length_m: float
+
+
+def load_trailer(path: Path) -> Trailer:
+    """Read config/trailer.yaml.
+
+    Raises:
+        RobotError: a field is missing, unknown or not positive.
+    """
+    try:
+        trailer = Trailer(**{key: float(value) for key, value in yaml.safe_load(path.read_text()).items()})
+    except (OSError, TypeError, ValueError) as error:
+        raise RobotError(f"{path}: {error}") from error
+    for name in ("width_m", "height_m", "length_m", "dock_length_m"):
+        if not getattr(trailer, name) > 0.0:
+            raise RobotError(f"{path}: {name} must be positive")
+    return trailer
