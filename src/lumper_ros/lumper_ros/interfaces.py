@@ -134,7 +134,15 @@ TOPICS: dict[str, Topic] = {
         Topic("markers", "visualization_msgs/msg/MarkerArray", Profile.LATCHED, (MARKERS,), (), None, "<= 5"),
         Topic("sim/report", _MSG + "SimReport", Profile.LATCHED, (SIM,), (), None, "1"),
         Topic("robot_description", "std_msgs/msg/String", Profile.LATCHED, (STATE,), (), None, "once"),
-        Topic("/tf", "tf2_msgs/msg/TFMessage", Profile.TF, (STATE, SIM), (PERCEPTION, SAFETY, BROKER, MARKERS, PANEL), None, "50"),
+        Topic(
+            "/tf",
+            "tf2_msgs/msg/TFMessage",
+            Profile.TF,
+            (STATE, SIM),
+            (PERCEPTION, PLANNER, SAFETY, BROKER, MARKERS, PANEL),
+            None,
+            "50",
+        ),
         Topic("/tf_static", "tf2_msgs/msg/TFMessage", Profile.TF_STATIC, (STATE,), (PERCEPTION, SAFETY, BROKER, MARKERS, PANEL)),
         Topic(
             "/diagnostics",
