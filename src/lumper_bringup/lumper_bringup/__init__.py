@@ -1,0 +1,1 @@
+"""Starting and minding the nodes: launcher, lifecycle manager, robot state publisher, demonstration."""
