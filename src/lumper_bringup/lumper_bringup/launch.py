@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lumper_bringup.launch_output import Log, log_folder, wants_colour
-from lumper_bringup.launch_plan import Packages, Plan, declared, load
+from lumper_bringup.launch_plan import PackageError, Packages, Plan, declared, load
 from lumper_bringup.launch_source import LaunchError
 from lumper_bringup.supervisor import Supervisor
 
@@ -29,7 +29,7 @@ def find_file(words: Sequence[str], packages: Packages) -> tuple[Path, list[str]
         raise LaunchError(f"{words[0]}: no such file (for a file of a package: PACKAGE FILE)")
     try:
         share = packages.share(words[0])
-    except LookupError as error:
+    except PackageError as error:
         raise LaunchError(f"{words[0]}: neither a file nor an installed package; is the workspace sourced?") from error
     found = sorted(path for path in share.rglob(words[1]) if path.is_file())
     if len(found) != 1:

@@ -7,7 +7,7 @@ elements is an error, and a parameter file that does not exist is an error inste
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,17 @@ class Argument:
     choices: tuple[str, ...]
 
 
+class PackageError(LookupError):
+    """A package or its executable is not installed; the text names it."""
+
+
+def _installed(find: Callable[[str], str], package: str) -> str:
+    try:
+        return find(package)
+    except (LookupError, ValueError) as error:
+        raise PackageError(f"package {package!r} is not installed; is the workspace built and sourced?") from error
+
+
 class Packages:
     """Where installed packages are, by the ament index."""
 
@@ -59,25 +70,25 @@ class Packages:
         """share folder of `package`.
 
         Raises:
-            LookupError: not installed.
+            PackageError: not installed.
         """
         from ament_index_python.packages import get_package_share_directory
 
-        return Path(get_package_share_directory(package))
+        return Path(_installed(get_package_share_directory, package))
 
     def executable(self, package: str, name: str) -> Path:
         """Path of executable `name` of `package`.
 
         Raises:
-            LookupError: package not installed, or it has no such executable.
+            PackageError: package not installed, or it has no such executable.
         """
         from ament_index_python.packages import get_package_prefix
 
-        folder = Path(get_package_prefix(package)) / "lib" / package
+        folder = Path(_installed(get_package_prefix, package)) / "lib" / package
         file = folder / name
         if not file.is_file():
             known = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-            raise LookupError(f"package {package!r} has no executable {name!r}; it has {', '.join(known) or 'none'}")
+            raise PackageError(f"package {package!r} has no executable {name!r}; it has {', '.join(known) or 'none'}")
         return file
 
 
@@ -241,8 +252,8 @@ class Plan:
             package = self._text(element, "pkg", scope, folder)
             try:
                 executable = str(self.packages.executable(package, executable))
-            except LookupError as error:
-                raise element.error(str(error).strip("'\"")) from error
+            except PackageError as error:
+                raise element.error(str(error)) from error
         command = [executable, *self._words(element, "args", scope, folder)]
         if "ros_args" in given:
             command += ["--ros-args", *self._words(element, "ros_args", scope, folder)]
@@ -433,8 +444,8 @@ class Plan:
             case "find-pkg-share":
                 try:
                     return str(self.packages.share(arguments[0]))
-                except LookupError as error:
-                    raise element.error(str(error).strip("'\"")) from error
+                except PackageError as error:
+                    raise element.error(str(error)) from error
             case "file-content":
                 try:
                     return Path(arguments[0]).read_text()

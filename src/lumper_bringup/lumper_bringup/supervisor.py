@@ -25,6 +25,8 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _LONGEST_LINE = 1 << 16
 # Left-overs without a ladder of their own (orphans) get this long between SIGTERM and SIGKILL.
 _ORPHAN_GRACE_S = 1.0
+# Signals this close together are one wish: some tools signal the process and its group.
+_SAME_REQUEST_S = 0.3
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +66,7 @@ class Supervisor:
         self._timer_count = 0
         self._shutting_down = False
         self._stop_requests = 0
+        self._last_request_s = float("-inf")
         self._failed = False
 
     def run(self) -> int:
@@ -206,7 +209,11 @@ class Supervisor:
     # --- shutting down
 
     def _stop_requested(self, number: signal.Signals) -> None:
+        since_last_s = time.monotonic() - self._last_request_s
+        if self._stop_requests and since_last_s < _SAME_REQUEST_S:
+            return
         self._stop_requests += 1
+        self._last_request_s = time.monotonic()
         if self._stop_requests == 1:
             self._log.launcher("WARN", "launch", f"{number.name} received: stopping all processes")
             self._shut_down()
