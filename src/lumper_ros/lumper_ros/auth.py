@@ -28,7 +28,7 @@ _NAN32 = b"\x00\x00\xc0\x7f"
 Argument = bool | int | float | str | bytes | Sequence[Any]
 
 
-class KeyFileError(Exception):
+class KeyFileError(ValueError):
     """The key file is missing, readable by others, or too short; the text names the remedy."""
 
 
@@ -191,7 +191,9 @@ class CommandVerifier:
         except (struct.error, OverflowError, ValueError, TypeError) as error:
             return f"auth: not a well-formed command ({error})"
         if not hmac.compare_digest(expected, bytes(auth.mac)):
-            return f"auth.mac: not made with this robot's key for {name} with these arguments; sign it with the key file"
+            return (
+                f"auth.mac: not made with this robot's key for {name} with these arguments; sign it with the key file"
+            )
         stamp_s = auth.stamp.sec + auth.stamp.nanosec * 1e-9
         age_s = now_system_s - stamp_s
         if not -self._window_s <= age_s <= self._window_s:

@@ -83,13 +83,16 @@ class GoalSender:
         servers = self._servers()
         now_s = time.monotonic()
         for goal_id, goal in list(self._goals.items()):
+            if goal.on_wire and not goal.server:
+                goal.server = servers
             if not goal.on_wire:
                 self._try_send(goal_id)
                 if not goal.on_wire and now_s - goal.sent_s > SERVER_WAIT_S:
                     self._end(goal_id, GoalStatus.UNAVAILABLE, None)
             elif goal.handle is None and now_s - goal.sent_s > ACCEPT_TIMEOUT_S:
                 self._end(goal_id, GoalStatus.UNAVAILABLE, None)
-            elif goal.handle is not None and not goal.server & servers:
+            elif goal.handle is not None and servers != goal.server and (servers - goal.server or not servers):
+                # A newcomer means that the server was restarted: discovery keeps a killed one on the graph for its lease.
                 self._end(goal_id, GoalStatus.LOST, None)
 
     def close(self) -> None:
@@ -98,7 +101,9 @@ class GoalSender:
         self._client.destroy()
 
     def _servers(self) -> frozenset[bytes]:
-        return frozenset(bytes(info.endpoint_gid) for info in self._node.get_publishers_info_by_topic(self._status_topic))
+        return frozenset(
+            bytes(info.endpoint_gid) for info in self._node.get_publishers_info_by_topic(self._status_topic)
+        )
 
     def _try_send(self, goal_id: str) -> None:
         goal = self._goals[goal_id]

@@ -89,7 +89,13 @@ def from_xyz(points: NDArray[np.float32], header: Any, rgb: NDArray[np.uint8] | 
         data[..., 3] = (packed[..., 0] << 16 | packed[..., 1] << 8 | packed[..., 2]).view("<f4")
     step = 4 * (3 if rgb is None else 4)
     cloud = PointCloud2(
-        header=header, height=height, width=width, fields=fields, is_bigendian=False, point_step=step, row_step=step * width
+        header=header,
+        height=height,
+        width=width,
+        fields=fields,
+        is_bigendian=False,
+        point_step=step,
+        row_step=step * width,
     )
     # The message's own field type: assigning it skips an element-by-element check of megabytes.
     buffer = cloud.data

@@ -62,17 +62,25 @@ def load_parameters(node: Node, cls: type[P]) -> P:
         elif isinstance(value, int) and not isinstance(value, bool):
             low, high = spec.low, spec.high
             descriptor.integer_range = [
-                IntegerRange(from_value=-(2**62) if low is None else int(low), to_value=2**62 if high is None else int(high), step=1)
+                IntegerRange(
+                    from_value=-(2**62) if low is None else int(low),
+                    to_value=2**62 if high is None else int(high),
+                    step=1,
+                )
             ] * (low is not None or high is not None)
         if node.has_parameter(field.name):
             node.undeclare_parameter(field.name)
-        node.declare_parameter(field.name, list(value) if isinstance(value, tuple) else value, descriptor, ignore_override=True)
+        node.declare_parameter(
+            field.name, list(value) if isinstance(value, tuple) else value, descriptor, ignore_override=True
+        )
     return made
 
 
 def state_path(node: Node) -> Path:
     """File of a node's store: $LUMPER_STATE_DIR, else $ROS_HOME/lumper, else ~/.ros/lumper; one folder per namespace."""
-    home = os.environ.get("LUMPER_STATE_DIR") or str(Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "lumper")
+    home = os.environ.get("LUMPER_STATE_DIR") or str(
+        Path(os.environ.get("ROS_HOME") or Path.home() / ".ros") / "lumper"
+    )
     return Path(home) / node.get_namespace().strip("/").replace("/", "__") / f"{node.get_name()}.sqlite"
 
 
@@ -154,24 +162,29 @@ class Host:
             self._later(node.destroy_subscription, subscription)
 
     def stop(self) -> None:
-        """Deactivate the core and close all endpoints."""
+        """Deactivate the core and close all endpoints. Goals that the core left open end as lost for their clients."""
         if not self._active:
             return
         self._call(self._core.deactivate)
         self._active = False
-        for handle, done in list(self._goals.values()):
-            with contextlib.suppress(Exception):
-                handle.abort()
-                done.cancel()
+        undo, worker = list(reversed(self._cleanup)), self._worker
         self._goals.clear()
-        for undo in reversed(self._cleanup):
-            with contextlib.suppress(Exception):
-                undo()
         for endpoints in (self._cleanup, self._publishers, self._senders, self._callers):
             endpoints.clear()
         self._store = None
-        if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=True)
+
+        def close(turns: int) -> None:
+            # Results that the core just gave leave in the next turns of the loop; their server must live so long.
+            if turns:
+                self._spinner.call_soon(lambda: close(turns - 1))
+                return
+            for step in undo:
+                with contextlib.suppress(Exception):
+                    step()
+            if worker is not None:
+                worker.shutdown(wait=False, cancel_futures=True)
+
+        close(5 if self._spinner.spinning else 0)
 
     def _later(self, undo: Callable[..., object], *args: Any) -> None:
         self._cleanup.append(lambda: undo(*args))
@@ -189,7 +202,7 @@ class Host:
             with contextlib.suppress(Exception):
                 self._emit(c.Emit("node.exception", f"{type(error).__name__}: {error}", c.Severity.FATAL))
             self._spinner.stop()
-            self._node.lumper_failed = True  # type: ignore[attr-defined]
+            self._node.lumper_failed = True
 
     def _receive(self, name: str) -> Callable[[Any], None]:
         return lambda message: self._call(lambda now: self._core.message(name, message, now))
@@ -218,9 +231,12 @@ class Host:
         )
 
     def _open_action(self, kind: Any, name: str) -> "ActionServer[Any, Any, Any]":
+        outcomes: dict[str, Future[Any]] = {}
+
         def accepted(handle: ServerGoalHandle[Any, Any, Any]) -> None:
             goal_id = uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex
-            self._goals[name, goal_id] = (handle, Future(executor=self._spinner.executor))
+            outcomes[goal_id] = Future(executor=self._spinner.executor)
+            self._goals[name, goal_id] = (handle, outcomes[goal_id])
             handle.execute()
             self._call(lambda now: self._core.goal(name, goal_id, handle.request, now))
 
@@ -231,8 +247,7 @@ class Host:
             return CancelResponse.ACCEPT
 
         async def execute(handle: ServerGoalHandle[Any, Any, Any]) -> Any:
-            goal_id = uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex
-            return await self._goals[name, goal_id][1]
+            return await outcomes.pop(uuid.UUID(bytes=bytes(handle.goal_id.uuid)).hex)
 
         return ActionServer(
             self._node,
@@ -245,8 +260,10 @@ class Host:
         )
 
     def _check(self) -> None:
-        for client in (*self._senders.values(), *self._callers.values()):
-            client.check()
+        for sender in self._senders.values():
+            sender.check()
+        for caller in self._callers.values():
+            caller.check()
 
     # --- effects ---
 
@@ -471,6 +488,5 @@ def run_core(
         return 1 if node.lumper_failed else 0
     finally:
         sys.stdout.flush()
-        if node is not None:
-            node.destroy_node()
+        spinner.close(*([] if node is None else [node]))
         rclpy.try_shutdown()

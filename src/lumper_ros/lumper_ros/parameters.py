@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -50,8 +50,8 @@ def _element(hint: Any) -> tuple[bool, type]:
     """(is a tuple, scalar type) of a field's type hint."""
     if hint in _SCALARS:
         return False, hint
-    args = getattr(hint, "__args__", ())
-    if getattr(hint, "__origin__", None) is tuple and len(args) == 2 and args[1] is Ellipsis and args[0] in _SCALARS:
+    args: list[Any] = list(get_args(hint))
+    if get_origin(hint) is tuple and len(args) == 2 and args[1] is Ellipsis and args[0] in _SCALARS:
         return True, args[0]
     raise TypeError(f"unsupported parameter type {hint}")
 
@@ -104,7 +104,9 @@ def from_mapping(cls: type[T], values: Mapping[str, Any]) -> T:
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
     faults = [
-        f"{name}: no such parameter; known are {', '.join(sorted(fields)) or 'none'}" for name in values if name not in fields
+        f"{name}: no such parameter; known are {', '.join(sorted(fields)) or 'none'}"
+        for name in values
+        if name not in fields
     ]
     converted: dict[str, Any] = {}
     for name, field in fields.items():

@@ -1,11 +1,11 @@
 """The robot as data: reads config/robot/arm.yaml and the URDF beside it. Another arm is another pair of files."""
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import yaml
@@ -207,7 +207,9 @@ def parse_joints(urdf: str) -> tuple[Joint, ...]:
         name, kind = element.get("name", ""), element.get("type", "")
         parent, child = element.find("parent"), element.find("child")
         if parent is None or child is None or kind not in ("fixed", "revolute", "continuous"):
-            raise RobotError(f"joint {name!r} of type {kind!r}: needs parent and child, and must be fixed, revolute or continuous")
+            raise RobotError(
+                f"joint {name!r} of type {kind!r}: needs parent and child, and must be fixed, revolute or continuous"
+            )
         origin, axis = element.find("origin"), element.find("axis")
         mount = Mount(
             "",
@@ -280,7 +282,9 @@ def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Ro
             derating_scale=np.array(raw["payload_derating"]["accel_scale"], dtype=float),
             opw=Opw(**opw),
             flange_to_tool=tool,
-            capsules=tuple(Capsule(c["link"], tuple(c["a"]), tuple(c["b"]), float(c["radius_m"])) for c in raw["capsules"]),
+            capsules=tuple(
+                Capsule(c["link"], tuple(c["a"]), tuple(c["b"]), float(c["radius_m"])) for c in raw["capsules"]
+            ),
             gripper=Gripper(**gripper),
             poses={name: np.array(pose, dtype=float) for name, pose in raw["poses"].items()},
             mounts={name: Mount(m["parent"], tuple(m["xyz"]), tuple(m["rpy"])) for name, m in raw["mounts"].items()},

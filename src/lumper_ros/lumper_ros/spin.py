@@ -20,9 +20,18 @@ class Spinner:
     def __init__(self, context: Context) -> None:
         self.executor: Executor = EventsExecutor(context=context)
         self._stop: Future[None] = Future(executor=self.executor)
+        self.spinning = False
 
     def add(self, node: Node) -> None:
         self.executor.add_node(node)
+
+    def close(self, *nodes: Node) -> None:
+        """Take the nodes off the executor and destroy both, in the order that leaves no callback dangling."""
+        for node in nodes:
+            self.executor.remove_node(node)
+        self.executor.shutdown()
+        for node in nodes:
+            node.destroy_node()
 
     def stop(self) -> None:
         """End `spin`; callable from any thread and from signal handlers."""
@@ -45,5 +54,9 @@ class Spinner:
                 signal.signal(number, handle)
         gc.collect()
         gc.freeze()
-        while not self._stop.done():
-            self.executor.spin_until_future_complete(self._stop, 1e5)
+        self.spinning = True
+        try:
+            while not self._stop.done():
+                self.executor.spin_until_future_complete(self._stop, 1e5)
+        finally:
+            self.spinning = False

@@ -17,7 +17,7 @@ class TransformError(LookupError):
 class _Edge:
     """History of one child frame relative to its parent."""
 
-    __slots__ = ("parent", "static", "stamps", "transforms")
+    __slots__ = ("parent", "stamps", "static", "transforms")
 
     def __init__(self, parent: str, static: bool) -> None:
         self.parent = parent

@@ -34,7 +34,9 @@ def a_permit() -> SafetyState:
     state.separation_m, state.required_separation_m, state.reaction_time_s = math.inf, 1.24, 0.1
     state.last_reset_by = "Ada"
     state.causes = [
-        SafetyCause(code=SafetyCause.PERSON_NEAR, effect=1, source="scan/front", text="é", value=1.1, limit=1.24, present=True)
+        SafetyCause(
+            code=SafetyCause.PERSON_NEAR, effect=1, source="scan/front", text="é", value=1.1, limit=1.24, present=True
+        )
     ]
     state.mac = list(permit_mac(KEY, state))
     return state
@@ -130,7 +132,9 @@ def test_float32_argument_is_the_same_on_both_sides() -> None:
     import numpy as np
 
     auth = sign_command(KEY, "safety/speed_limit", {"speed_scale": 0.3}, "Ada", 0.0, 1)
-    assert CommandVerifier(KEY, 5.0).check("safety/speed_limit", {"speed_scale": float(np.float32(0.3))}, auth, 0.0) == ""
+    assert (
+        CommandVerifier(KEY, 5.0).check("safety/speed_limit", {"speed_scale": float(np.float32(0.3))}, auth, 0.0) == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,9 @@ def test_late_and_early_commands_are_refused(now_s: float) -> None:
 
 def test_restarted_verifier_refuses_what_was_signed_before_its_start() -> None:
     auth = sign_command(KEY, "safety/reset", ARGUMENTS, "Ada", 1000.0, 9)
-    assert "start" in CommandVerifier(KEY, 5.0, not_before_system_s=1000.5).check("safety/reset", ARGUMENTS, auth, 1001.0)
+    assert "start" in CommandVerifier(KEY, 5.0, not_before_system_s=1000.5).check(
+        "safety/reset", ARGUMENTS, auth, 1001.0
+    )
 
 
 @given(
@@ -193,7 +199,10 @@ def test_no_command_passes_twice_whatever_the_clock_does(steps: list[tuple[int, 
 def test_memory_of_nonces_is_bounded_by_the_window() -> None:
     verifier = CommandVerifier(KEY, 5.0)
     for n in range(1000):
-        assert verifier.check("safety/reset", {}, sign_command(KEY, "safety/reset", {}, "Ada", float(n), n), float(n)) == ""
+        assert (
+            verifier.check("safety/reset", {}, sign_command(KEY, "safety/reset", {}, "Ada", float(n), n), float(n))
+            == ""
+        )
     assert len(verifier._seen) <= 7
 
 

