@@ -1,0 +1,1 @@
+"""Node perception_intake: clouds and detections become one tracked, versioned wall of cartons."""

@@ -1,0 +1,179 @@
+"""From faces to boxes: faces of one carton are merged where they share an edge; what no face shows stays unmeasured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumper_perception.boxes import PLANE_AXIS, PLANE_SIGN, Array, Boxes, Faces, Ints, aligned, orthonormal
+
+
+@dataclass(frozen=True, slots=True)
+class MergeLimits:
+    """edge_m: two faces share an edge when it is nearer than this (plus 3 sigma); perpendicular: |cos| of their normals."""
+
+    edge_m: float = 0.012
+    perpendicular: float = 0.10
+
+
+def _shared_edges(faces: Faces, limits: MergeLimits) -> list[tuple[int, int]]:
+    """Pairs of faces with a common convex edge, best first."""
+    count = len(faces)
+    normal = faces.rotation[:, :, 2]
+    across = np.triu(np.abs(normal @ normal.T) < limits.perpendicular, k=1)
+    first, second = np.nonzero(across)
+    if not len(first):
+        return []
+    near = np.linalg.norm(faces.centre[first] - faces.centre[second], axis=1) < (
+        np.linalg.norm(faces.size[first], axis=1) + np.linalg.norm(faces.size[second], axis=1)
+    )
+    first, second = first[near], second[near]
+    edge_1, along_1, length_1 = _edge_toward(faces, first, normal[second])
+    edge_2, _, length_2 = _edge_toward(faces, second, normal[first])
+    gap = edge_2 - edge_1
+    slide = np.einsum("ki,ki->k", gap, along_1)
+    distance = np.linalg.norm(gap - slide[:, None] * along_1, axis=1)
+    sigma = np.hypot(faces.position_sigma[first], faces.position_sigma[second])
+    tolerance = limits.edge_m + 3.0 * sigma
+    partly = faces.occluded[first] | faces.occluded[second]
+    overlap = (length_1 + length_2) / 2.0 - np.abs(slide)
+    matching = np.where(
+        partly,
+        overlap > 0.6 * np.minimum(length_1, length_2),
+        (np.abs(slide) < tolerance) & (np.abs(length_1 - length_2) < 2.0 * tolerance),
+    )
+    keep = matching & (distance < tolerance)
+    cost = (distance + np.where(partly, 0.0, np.abs(slide) + np.abs(length_1 - length_2)))[keep]
+    ranked = np.argsort(cost, kind="stable")
+    pairs = zip(first[keep][ranked].tolist(), second[keep][ranked].tolist(), strict=True)
+    assert count > int(second.max(initial=0))
+    return list(pairs)
+
+
+def _edge_toward(faces: Faces, index: Ints, direction: Array) -> tuple[Array, Array, Array]:
+    """Middle (K, 3), direction (K, 3) and length (K,) of the edge of each face that looks to `direction`."""
+    axes = faces.rotation[index][:, :, :2]
+    share = np.einsum("kij,ki->kj", axes, direction)
+    axis = np.argmax(np.abs(share), axis=1)
+    rows = np.arange(len(index))
+    sign = np.sign(share[rows, axis])
+    half = faces.size[index][rows, axis] / 2.0
+    middle = faces.centre[index] + axes[rows, :, axis] * (sign * half)[:, None]
+    return middle, axes[rows, :, 1 - axis], faces.size[index][rows, 1 - axis]
+
+
+def group_faces(faces: Faces, limits: MergeLimits) -> list[list[int]]:
+    """Indices of faces per carton; each carton has at most three, no two looking the same way."""
+    group_of = list(range(len(faces)))
+    groups = {index: [index] for index in range(len(faces))}
+    normal = faces.rotation[:, :, 2]
+    for first, second in _shared_edges(faces, limits):
+        a, b = group_of[first], group_of[second]
+        if a == b or len(groups[a]) + len(groups[b]) > 3:
+            continue
+        if any(abs(float(normal[i] @ normal[j])) > 0.5 for i in groups[a] for j in groups[b]):
+            continue
+        for index in groups[b]:
+            group_of[index] = a
+        groups[a] += groups.pop(b)
+    return list(groups.values())
+
+
+def _planes_of(faces: Faces, index: int, rotation: Array, anchor: Array) -> tuple[Array, Array, Array, int]:
+    """Offsets (6,), sigmas (6,), bounds (6,) that one face gives in box axes, and the plane that it is."""
+    relative = rotation.T @ faces.rotation[index]
+    normal_axis = int(np.argmax(np.abs(relative[:, 2])))
+    plane = normal_axis if relative[normal_axis, 2] < 0.0 else normal_axis + 3
+    centre = rotation.T @ (faces.centre[index] - anchor)
+    offset, sigma, bound = np.full(6, np.nan), np.full(6, np.inf), np.zeros(6)
+    offset[plane], sigma[plane] = centre[normal_axis], faces.position_sigma[index]
+    edge_sigma = np.hypot(faces.position_sigma[index], faces.size_sigma[index] / 2.0)
+    for face_axis in (0, 1):
+        axis = int(np.argmax(np.where(np.arange(3) == normal_axis, -1.0, np.abs(relative[:, face_axis]))))
+        if np.isfinite(offset[axis]):
+            continue
+        half = faces.size[index, face_axis] / 2.0
+        for side in (axis, axis + 3):
+            offset[side] = centre[axis] + PLANE_SIGN[side] * half
+            sigma[side] = edge_sigma
+            bound[side] = faces.occluded[index]
+    if np.isfinite(faces.depth[index]):
+        opposite = (plane + 3) % 6
+        offset[opposite] = centre[normal_axis] - PLANE_SIGN[plane] * faces.depth[index]
+        sigma[opposite] = np.hypot(faces.position_sigma[index], faces.size_sigma[index])
+    return offset, sigma, bound, plane
+
+
+def _box_of(faces: Faces, members: list[int]) -> tuple[Array, ...]:
+    area = faces.size[members].prod(axis=1)
+    main = members[int(np.argmax(area))]
+    rotation = faces.rotation[main]
+    anchor = faces.centre[main]
+    if len(members) == 1:
+        offset, sigma, bound, plane = _planes_of(faces, main, rotation, anchor)
+        seen = np.zeros(6, dtype=bool)
+        seen[plane] = True
+        return rotation, anchor, offset, sigma, bound > 0.5, seen, np.int64(plane)
+    # The normals of perpendicular faces tell the axes better than the edges of one face.
+    corrected = rotation.copy()
+    for index in members:
+        if index != main:
+            relative = rotation.T @ faces.rotation[index][:, 2]
+            axis = int(np.argmax(np.abs(relative)))
+            corrected[:, axis] = np.sign(relative[axis]) * faces.rotation[index][:, 2]
+    rotation = orthonormal(corrected[None])[0]
+    total, weight = np.zeros(6), np.zeros(6)
+    hard_offset, seen = np.full(6, np.nan), np.zeros(6, dtype=bool)
+    bound_offset, plane_main = np.full(6, np.nan), 0
+    hard_sigma = np.full(6, np.inf)
+    for index in members:
+        offset, sigma, bound, plane = _planes_of(faces, index, rotation, anchor)
+        seen[plane] = True
+        hard_offset[plane], hard_sigma[plane] = offset[plane], sigma[plane]
+        if index == main:
+            plane_main = plane
+        firm = np.isfinite(offset) & (bound < 0.5)
+        total[firm] += offset[firm] / sigma[firm] ** 2
+        weight[firm] += 1.0 / sigma[firm] ** 2
+        loose = np.isfinite(offset) & (bound > 0.5)
+        outer = PLANE_SIGN * offset > np.where(np.isnan(bound_offset), -np.inf, PLANE_SIGN * bound_offset)
+        bound_offset = np.where(loose & outer, offset, bound_offset)
+    known = weight > 0.0
+    offset = np.where(known, total / np.maximum(weight, 1e-12), bound_offset)
+    sigma = np.where(known, 1.0 / np.sqrt(np.maximum(weight, 1e-12)), np.where(np.isfinite(bound_offset), 5e-3, np.inf))
+    # A face that was seen tells its plane better than the end of its neighbour's edge does.
+    offset, sigma = np.where(seen, hard_offset, offset), np.where(seen, hard_sigma, sigma)
+    return rotation, anchor, offset, sigma, ~known & np.isfinite(bound_offset), seen, np.int64(plane_main)
+
+
+def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
+    """Boxes of one picture's faces (frame trailer), axes named so that x points into the trailer, z up where it can."""
+    groups = group_faces(faces, limits or MergeLimits())
+    if not groups:
+        none = np.zeros((0, 6))
+        return Boxes(
+            np.zeros((0, 3, 3)), np.zeros((0, 3)), none, none, none > 0, none > 0, np.zeros(0, dtype=np.int64), np.zeros(0),
+            np.zeros(0), np.zeros(0),
+        )  # fmt: skip
+    parts = [_box_of(faces, members) for members in groups]
+    stacked = [np.stack([part[k] for part in parts]) for k in range(7)]
+    main_sigma = np.array([faces.rotation_sigma[members].min() for members in groups])
+    # Faces that agree on one carton support each other.
+    confidence = np.array([1.0 - np.prod(1.0 - faces.confidence[members]) for members in groups])
+    with np.errstate(all="ignore"):
+        mass = np.array([_mean_known(faces.mass[members]) for members in groups])
+    rotation, anchor, offset, sigma, bound, seen, face = stacked
+    return aligned(
+        Boxes(rotation, anchor, offset, sigma, bound, seen, face, main_sigma, confidence, mass),
+        np.eye(3),
+    )
+
+
+def _mean_known(values: Array) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def outward(plane: int, rotation: Array) -> Array:
+    """(3,) outward normal of a plane of a box with axes `rotation` (3, 3)."""
+    normal: Array = rotation[:, PLANE_AXIS[plane]] * PLANE_SIGN[plane]
+    return normal

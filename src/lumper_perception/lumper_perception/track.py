@@ -1,0 +1,331 @@
+"""One carton over time: six planes filtered one by one, its axes, and how sure we are of it."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from lumper_perception.boxes import (
+    PLANE_AXIS,
+    PLANE_BIT,
+    PLANE_SIGN,
+    Array,
+    Bools,
+    Boxes,
+    rotation_vectors,
+    rotations,
+)
+from lumper_ros.convert import inverse
+
+# Random walk of a plane at rest (settling load), and the floor below which no filter is believed.
+PROCESS_VAR_M2PS = (0.5e-3) ** 2
+LEAST_VAR_M2 = (0.7e-3) ** 2
+PROCESS_VAR_RAD2PS = (0.5e-3) ** 2
+LEAST_VAR_RAD2 = (1.0e-3) ** 2
+# An innovation beyond 3 sigma plus this is not noise.
+SLACK_M = 0.006
+SLACK_RAD = 0.03
+CONSISTENT_AFTER = 2
+
+_CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
+
+
+class TrackState(Enum):
+    """As Carton.STATE_* (what lies on the floor is derived from the geometry)."""
+
+    SEEN = 0
+    UNCERTAIN = 1
+    HELD = 2
+    HIDDEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One box already expressed in a track's axes and relative to its anchor: offset, sigma, bound, seen (6,)."""
+
+    rotation: Array
+    offset: Array
+    sigma: Array
+    bound: Bools
+    seen: Bools
+    rotation_sigma: float
+    confidence: float
+    mass: float
+
+
+@dataclass(slots=True)
+class Track:
+    """State of one carton. `id` 0 = not confirmed yet. Offsets as in `boxes.Boxes`; variances in m^2, rad^2."""
+
+    rotation: Array
+    anchor: Array
+    offset: Array
+    var: Array
+    loose: Bools
+    seen: Bools
+    rotation_var: float
+    confidence: float
+    mass: float
+    first_seen_s: float
+    last_seen_s: float
+    id: int = 0
+    state: TrackState = TrackState.SEEN
+    times_seen: int = 1
+    misses: int = 0
+    suspect: int = 0
+    last_depth_s: float = -np.inf
+    fallen: bool = False
+    dropped: bool = False
+    visible_now: int = 0
+    rest_rotation: Array = field(default_factory=lambda: np.eye(3))
+    rest_offset: Array = field(default_factory=lambda: np.full(6, np.nan))
+    tool_to_anchor: Array | None = None
+
+    def bounds(self, assumed_m: float) -> tuple[Array, Array]:
+        """Low and high offsets (3,), (3,) with the assumption where a plane is not known."""
+        low, high = self.offset[:3].copy(), self.offset[3:].copy()
+        no_low, no_high = ~np.isfinite(low), ~np.isfinite(high)
+        both = no_low & no_high
+        low[both], high[both] = -assumed_m / 2.0, assumed_m / 2.0
+        low = np.where(no_low & ~both, high - assumed_m, low)
+        high = np.where(no_high & ~both, low + assumed_m, high)
+        return low, high
+
+    def centre(self, assumed_m: float) -> Array:
+        """(3,) centre in trailer, m."""
+        low, high = self.bounds(assumed_m)
+        middle: Array = self.anchor + self.rotation @ ((low + high) / 2.0)
+        return middle
+
+    def size(self, assumed_m: float) -> Array:
+        """(3,) size along the carton's axes, m."""
+        low, high = self.bounds(assumed_m)
+        return high - low
+
+    def unknown_axes(self) -> int:
+        """Carton.AXIS_* bits of the axes whose size is an assumption or only a lower bound."""
+        known = np.isfinite(self.offset) & ~self.loose
+        return int(sum(1 << axis for axis in range(3) if not (known[axis] and known[axis + 3])))
+
+    def visible_faces(self) -> int:
+        """Carton.FACE_* bits of the faces ever seen."""
+        return int(PLANE_BIT[self.seen].sum())
+
+    def update(self, z: Measurement, stamp_s: float) -> bool:
+        """Filter one measurement in. True when the carton was taken to have moved (or changed) and was set anew."""
+        elapsed_s = max(0.0, stamp_s - self.last_seen_s)
+        self.var = self.var + PROCESS_VAR_M2PS * elapsed_s
+        self.rotation_var += PROCESS_VAR_RAD2PS * elapsed_s
+        measured, known = np.isfinite(z.offset), np.isfinite(self.offset)
+        both = measured & known & ~z.bound
+        innovation = np.where(both, z.offset - self.offset, 0.0)
+        noise = np.where(both, z.sigma, 0.0)
+        firm = both & ~self.loose
+        turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
+        strange = bool((np.abs(innovation) > 3.0 * np.sqrt(self.var + noise**2) + SLACK_M)[firm].any())
+        strange |= float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
+        self._noticed(z, stamp_s)
+        if strange:
+            self.suspect += 1
+            if self.suspect < CONSISTENT_AFTER:
+                return False
+            self._set_anew(z)
+            self.suspect = 0
+            return True
+        self.suspect = 0
+        gain = np.where(firm, self.var / (self.var + noise**2 + 1e-12), 0.0)
+        self.offset = self.offset + gain * innovation
+        self.var = np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2)
+        first = measured & (~known | (self.loose & ~z.bound))
+        self.offset = np.where(first, z.offset, self.offset)
+        self.var = np.where(first, z.sigma**2, self.var)
+        self.loose = np.where(first, z.bound, self.loose)
+        self._grow(z)
+        rotation_gain = self.rotation_var / (self.rotation_var + z.rotation_sigma**2)
+        self.rotation = self.rotation @ rotations((rotation_gain * turn)[None])[0]
+        self.rotation_var = max((1.0 - rotation_gain) * self.rotation_var, LEAST_VAR_RAD2)
+        return False
+
+    def _grow(self, z: Measurement) -> None:
+        """A bound further out than what was believed moves the plane out."""
+        outside = PLANE_SIGN * (np.nan_to_num(z.offset) - np.nan_to_num(self.offset))
+        beyond = z.bound & np.isfinite(z.offset) & np.isfinite(self.offset) & (outside > 3.0 * z.sigma)
+        beyond &= self.loose
+        self.offset = np.where(beyond, z.offset, self.offset)
+
+    def _set_anew(self, z: Measurement) -> None:
+        measured, known = np.isfinite(z.offset), np.isfinite(self.offset)
+        both = measured & known & ~z.bound
+        for axis in range(3):
+            low, high = axis, axis + 3
+            if both[low] != both[high]:
+                # One side was seen to move: the other goes with it, unless it was measured itself.
+                seen_side, other = (low, high) if both[low] else (high, low)
+                if known[other] and not (measured[other] and not z.bound[other]):
+                    self.offset[other] += z.offset[seen_side] - self.offset[seen_side]
+        take = measured & ~z.bound
+        self.offset = np.where(take, z.offset, self.offset)
+        self.var = np.where(take, z.sigma**2, self.var + 1e-4)
+        self.loose = np.where(take, False, self.loose)
+        self.rotation = z.rotation
+        self.rotation_var = z.rotation_sigma**2
+
+    def _noticed(self, z: Measurement, stamp_s: float) -> None:
+        self.seen = self.seen | z.seen
+        self.visible_now = int(PLANE_BIT[z.seen].sum())
+        if np.isfinite(z.mass):
+            self.mass = z.mass
+        self.seen_again(stamp_s, z.confidence)
+
+    def seen_again(self, stamp_s: float, confidence: float) -> None:
+        """Count a sighting, without touching the geometry."""
+        self.times_seen += 1
+        self.misses = 0
+        self.last_seen_s = stamp_s
+        self.confidence += 0.3 * (confidence - self.confidence)
+        if self.state is not TrackState.HELD:
+            self.state = TrackState.SEEN
+
+    def displacement(self) -> tuple[float, float]:
+        """How far (m, rad) the carton is from where it last lay at rest."""
+        both = np.isfinite(self.offset) & np.isfinite(self.rest_offset)
+        delta = np.where(both, self.offset - self.rest_offset, 0.0)
+        count = both[:3].astype(int) + both[3:].astype(int)
+        # Sizes that become better known move one plane only; a carton that moves takes both with it.
+        shift = np.where(count == 2, _smaller(delta[:3], delta[3:]), delta[:3] + delta[3:])
+        turn = rotation_vectors((self.rest_rotation.T @ self.rotation)[None])[0]
+        return float(np.linalg.norm(shift)), float(np.linalg.norm(turn))
+
+    def rest(self) -> None:
+        """Where it is now is where it lies."""
+        self.rest_offset, self.rest_rotation = self.offset.copy(), self.rotation.copy()
+
+    def adopt(self, known: "Track") -> None:
+        """This box is that carton, found at another place."""
+        self.id, self.mass = known.id, known.mass if np.isnan(self.mass) else self.mass
+        self.times_seen += known.times_seen
+        self.first_seen_s = known.first_seen_s
+        self.fallen = known.dropped or known.fallen
+        self.rest()
+
+    def size_error(self, other: "Track") -> float:
+        """Smallest RMS difference (m) between the known sizes of this box and sizes of another; inf = nothing to compare."""
+        mine = self.offset[3:] - self.offset[:3]
+        theirs = other.offset[3:] - other.offset[:3]
+        mine, theirs = np.sort(mine[np.isfinite(mine)]), theirs[np.isfinite(theirs)]
+        if len(mine) < 2 or len(theirs) < 2:
+            return float("inf")
+        if len(theirs) < len(mine):
+            mine, theirs = np.sort(theirs), mine
+        best = float("inf")
+        for skip in range(len(theirs) if len(theirs) > len(mine) else 1):
+            kept = np.sort(np.delete(theirs, skip) if len(theirs) > len(mine) else theirs)
+            best = min(best, float(np.sqrt(np.mean((kept - mine) ** 2))))
+        return best
+
+    def samples(self, eye: Array, assumed_m: float) -> tuple[Array, Bools]:
+        """Points (P, 3) on the seen faces that look at `eye`, and whether each looks at it steeply enough to be detected."""
+        low, high = self.bounds(assumed_m)
+        middle, half = (low + high) / 2.0, (high - low) / 2.0
+        best: tuple[float, Array] | None = None
+        for plane in np.flatnonzero(self.seen):
+            axis = int(PLANE_AXIS[plane])
+            local = np.tile(middle, (len(_CORNERS), 1))
+            local[:, axis] = low[axis] if plane < 3 else high[axis]
+            others = [k for k in range(3) if k != axis]
+            local[:, others] += _CORNERS * half[others]
+            points = self.anchor + local @ self.rotation.T
+            to_eye = eye - points[len(points) // 2]
+            cosine = float(PLANE_SIGN[plane] * self.rotation[:, axis] @ to_eye / np.linalg.norm(to_eye))
+            if best is None or cosine * half[others].prod() > best[0]:
+                best = (cosine * float(half[others].prod()), points)
+                steep = cosine > 0.25
+        if best is None:
+            return np.zeros((1, 3)), np.zeros(1, dtype=bool)
+        return best[1], np.full(len(best[1]), steep)
+
+    def interior(self, assumed_m: float) -> Array:
+        """(27, 3) points inside the box, trailer."""
+        low, high = self.bounds(assumed_m)
+        grid = np.array([[x, y, z] for x in (0.15, 0.5, 0.85) for y in (0.15, 0.5, 0.85) for z in (0.15, 0.5, 0.85)])
+        inside: Array = self.anchor + (low + grid * (high - low)) @ self.rotation.T
+        return inside
+
+    def grip(self, tool: Array | None, assumed_m: float) -> None:
+        """Remember how it hangs on the tool, so that `carried` can follow."""
+        self.tool_to_anchor = None
+        if tool is None or float(np.linalg.norm(tool[:3, 3] - self.centre(assumed_m))) > 1.0:
+            return
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = self.rotation, self.anchor
+        self.tool_to_anchor = inverse(tool) @ pose
+
+    def carried(self, tool: Array) -> None:
+        """Move with the tool (4x4 tool0 to trailer)."""
+        if self.tool_to_anchor is not None:
+            pose = tool @ self.tool_to_anchor
+            self.rotation, self.anchor = pose[:3, :3], pose[:3, 3]
+
+
+def _smaller(a: Array, b: Array) -> Array:
+    """Elementwise: the value nearer to zero where both have one sign, else zero."""
+    return np.where(np.sign(a) == np.sign(b), np.where(np.abs(a) < np.abs(b), a, b), 0.0)
+
+
+def birth(boxes: Boxes, index: int, stamp_s: float) -> Track:
+    """A new, unconfirmed track from one box."""
+    track = Track(
+        rotation=boxes.rotation[index],
+        anchor=boxes.anchor[index],
+        offset=boxes.offset[index].copy(),
+        var=np.where(np.isfinite(boxes.sigma[index]), boxes.sigma[index], 1.0) ** 2,
+        loose=boxes.bound[index].copy(),
+        seen=boxes.seen[index].copy(),
+        rotation_var=float(boxes.rotation_sigma[index]) ** 2,
+        confidence=float(boxes.confidence[index]),
+        mass=float(boxes.mass[index]),
+        first_seen_s=stamp_s,
+        last_seen_s=stamp_s,
+        visible_now=int(PLANE_BIT[boxes.seen[index]].sum()),
+    )
+    track.rest()
+    return track
+
+
+@dataclass(frozen=True, slots=True)
+class TrackTable:
+    """N tracks as arrays: rotation (N, 3, 3), anchor, centre, size (N, 3), offset (N, 6), loose (N, 6), with assumptions filled."""
+
+    rotation: Array
+    anchor: Array
+    centre: Array
+    size: Array
+    offset: Array
+    known: Bools
+    loose: Bools
+    seen: Bools
+
+
+def stacked(tracks: list[Track], assumed_m: float) -> TrackTable:
+    """Arrays of these tracks."""
+    if not tracks:
+        empty = np.zeros((0, 3))
+        return TrackTable(np.zeros((0, 3, 3)), empty, empty, empty, np.zeros((0, 6)), *(np.zeros((0, 6), dtype=bool),) * 3)
+    rotation = np.stack([t.rotation for t in tracks])
+    anchor = np.stack([t.anchor for t in tracks])
+    raw = np.stack([t.offset for t in tracks])
+    known = np.isfinite(raw)
+    low, high = raw[:, :3], raw[:, 3:]
+    both = ~known[:, :3] & ~known[:, 3:]
+    low = np.where(both, -assumed_m / 2, np.where(known[:, :3], low, high - assumed_m))
+    high = np.where(known[:, 3:], high, low + assumed_m)
+    return TrackTable(
+        rotation,
+        anchor,
+        anchor + np.einsum("nij,nj->ni", rotation, (low + high) / 2.0),
+        high - low,
+        np.concatenate([low, high], axis=1),
+        known,
+        np.stack([t.loose for t in tracks]),
+        np.stack([t.seen for t in tracks]),
+    )

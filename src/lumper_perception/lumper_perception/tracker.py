@@ -1,0 +1,292 @@
+"""Cartons over time: which box of this picture is which known carton, what moved, what is gone, what is only hidden."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lumper_perception.boxes import Array, Bools, Boxes, Ints, aligned, rotation_vectors, rotations
+from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
+from lumper_perception.track import Track, TrackState, birth, stacked
+from lumper_perception.view import View, cut_by_boxes
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerLimits:
+    """When evidence is enough. m, rad, s; counts are pictures in which the carton could have been seen."""
+
+    confirm_hits: int = 2
+    gone_misses: int = 4
+    gone_after_s: float = 0.25
+    moved_m: float = 0.05
+    moved_rad: float = 0.12
+    match_score: float = 0.12
+    min_confidence: float = 0.4
+    assumed_size_m: float = 0.35
+    min_size_m: float = 0.10
+    max_size_m: float = 0.80
+    density_kgpm3: float = 120.0
+    lost_memory_s: float = 15.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What one picture changed: ids of cartons born, gone, and moved without being touched."""
+
+    born: list[int] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
+
+
+class Tracker:
+    """All cartons known. Ids rise from `first_id` and never name two cartons."""
+
+    def __init__(self, limits: TrackerLimits, first_id: int = 1) -> None:
+        self.limits = limits
+        self.tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self.next_id = first_id
+        self.tentative_faces = 0
+
+    # Pictures
+
+    def observe(self, boxes: Boxes, view: View | None, stamp_s: float, touched: Mapping[int, float]) -> Report:
+        """Take one picture's boxes (frame trailer).
+
+        Args:
+            touched: carton id -> displacement (m) that the robot's own touch explains.
+        """
+        report = Report()
+        self._lost = [track for track in self._lost if stamp_s - track.last_seen_s < self.limits.lost_memory_s]
+        free = [track for track in self.tracks if track.state is not TrackState.HELD]
+        table = stacked(free, self.assumed_depth())
+        pairs = pair_scores(boxes, table)
+        merged = merged_faces(boxes, table, pairs)
+        for box, members in merged.items():
+            for index in members:
+                free[index].seen_again(stamp_s, float(boxes.confidence[box]))
+        taken = {index for members in merged.values() for index in members}
+        matches = assign(pairs, self.limits.match_score, set(merged), taken)
+        matched = taken | {track for _, track, _ in matches}
+        self._update(boxes, free, pairs, matches, stamp_s, touched, report)
+        missed = [index for index in range(len(free)) if index not in matched]
+        self._miss(free, missed, view, stamp_s, touched, report)
+        used = set(merged) | {box for box, _, _ in matches}
+        self._birth(boxes, [box for box in range(len(boxes)) if box not in used], stamp_s)
+        self._confirm(stamp_s, touched, report)
+        return report
+
+    def _update(
+        self,
+        boxes: Boxes,
+        free: list[Track],
+        pairs: Pairs,
+        matches: list[tuple[int, int, int]],
+        stamp_s: float,
+        touched: Mapping[int, float],
+        report: Report,
+    ) -> None:
+        for _, index, row in matches:
+            track = free[index]
+            moved = track.update(pairs.measurement(row), stamp_s)
+            allowance = touched.get(track.id, 0.0)
+            if not track.id:
+                continue
+            shift_m, turn_rad = track.displacement()
+            if moved and (shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad):
+                if shift_m > max(allowance, self.limits.moved_m) or (not allowance and turn_rad > self.limits.moved_rad):
+                    report.moved.append(track.id)
+                track.rest()
+
+    def _miss(
+        self,
+        free: list[Track],
+        missed: list[int],
+        view: View | None,
+        stamp_s: float,
+        touched: Mapping[int, float],
+        report: Report,
+    ) -> None:
+        visible = self.visible_fraction(free, missed, view) if view is not None else np.ones(len(missed))
+        gone: list[Track] = []
+        for share, index in zip(visible, missed, strict=True):
+            track = free[index]
+            track.suspect = 0
+            if not track.id:
+                track.misses += 1
+                if track.misses >= 2:
+                    gone.append(track)
+                continue
+            if share < 0.5:
+                track.state = TrackState.HIDDEN
+                continue
+            track.misses += 1
+            track.confidence *= 0.85
+            if track.misses >= 2:
+                track.state = TrackState.UNCERTAIN
+            if track.misses >= self.limits.gone_misses and stamp_s - track.last_seen_s >= self.limits.gone_after_s:
+                gone.append(track)
+                report.removed.append(track.id)
+                self._lost.append(track)
+        self._forget(gone)
+
+    def visible_fraction(self, free: list[Track], which: list[int], view: View) -> Array:
+        """(len(which),) share of sample points on each track's known faces that the view should show."""
+        if not which:
+            return np.zeros(0)
+        depth = self.assumed_depth()
+        table = stacked(free, depth)
+        points, owner, facing = [], [], []
+        for slot, index in enumerate(which):
+            samples, towards = free[index].samples(view.origin, depth)
+            points.append(samples)
+            facing.append(towards)
+            owner.append(np.full(len(samples), slot))
+        everything, owners = np.concatenate(points), np.concatenate(owner)
+        total = np.bincount(owners, minlength=len(which))
+        clear = np.concatenate(facing) & view.in_picture(everything)
+        clear[clear] = ~view.behind_arm(everything[clear])
+        confirmed = np.array([bool(track.id) for track in free])
+        centre, rotation, size = table.centre[confirmed], table.rotation[confirmed], table.size[confirmed]
+        new_index = np.cumsum(confirmed) - 1
+        own = new_index[np.array(which)[owners]]
+        clear[clear] = ~cut_by_boxes(view.origin, everything[clear], centre, rotation, size, own[clear])
+        return np.bincount(owners, weights=clear, minlength=len(which)) / np.maximum(total, 1)
+
+    def _birth(self, boxes: Boxes, unused: list[int], stamp_s: float) -> None:
+        low, high = self.limits.min_size_m, self.limits.max_size_m
+        for box in unused:
+            extent = boxes.offset[box, 3:] - boxes.offset[box, :3]
+            known = extent[np.isfinite(extent)]
+            if len(known) and (known.max() > high or (known.min() < low and not boxes.bound[box].any())):
+                continue
+            self.tracks.append(birth(boxes, box, stamp_s))
+
+    def _confirm(self, stamp_s: float, touched: Mapping[int, float], report: Report) -> None:
+        ready = [
+            track
+            for track in self.tracks
+            if not track.id and track.times_seen >= self.limits.confirm_hits and track.confidence >= self.limits.min_confidence
+        ]
+        ghosts = []
+        for track in ready:
+            if self._overlaps_known(track, stamp_s):
+                ghosts.append(track)
+                continue
+            known = self._same_carton(track, stamp_s)
+            if known is None:
+                track.id, self.next_id = self.next_id, self.next_id + 1
+                report.born.append(track.id)
+                continue
+            track.adopt(known)
+            if known in self._lost:
+                self._lost.remove(known)
+                if known.id in report.removed:
+                    report.removed.remove(known.id)
+            else:
+                self._forget([known])
+            if not touched.get(track.id) and not known.dropped:
+                report.moved.append(track.id)
+            track.fallen = True
+        self._forget(ghosts)
+
+    def _overlaps_known(self, track: Track, stamp_s: float) -> bool:
+        """Whether most of the new box lies inside a carton seen in this very picture: then it is a ghost of that one."""
+        others = [other for other in self.tracks if other.id and other.last_seen_s == stamp_s]
+        if not others:
+            return False
+        depth = self.assumed_depth()
+        table = stacked(others, depth)
+        points = track.interior(depth)
+        local = np.einsum("nji,pnj->pni", table.rotation, points[:, None, :] - table.centre[None])
+        inside = (np.abs(local) < table.size[None] / 2.0 - 0.015).all(axis=2).mean(axis=0)
+        return bool((inside > 0.5).any())
+
+    def _same_carton(self, track: Track, stamp_s: float) -> Track | None:
+        """The one known carton that vanished from its place and has this box's size."""
+        missing = [other for other in self.tracks if other.id and other.misses >= 1 and other.state is not TrackState.HELD]
+        fitting = []
+        for other in missing + self._lost:
+            near_m = float(np.linalg.norm(other.centre(self.assumed_depth()) - track.centre(self.assumed_depth())))
+            error_m = track.size_error(other)
+            if near_m < 2.0 and error_m < 0.02:
+                fitting.append((error_m + 0.01 * near_m, other))
+        fitting.sort(key=lambda item: item[0])
+        if not fitting or (len(fitting) > 1 and fitting[1][0] - fitting[0][0] < 0.002 and fitting[1][1].dropped == fitting[0][1].dropped):
+            return None
+        return fitting[0][1]
+
+    def _forget(self, gone: list[Track]) -> None:
+        keys = {id(track) for track in gone}
+        self.tracks = [track for track in self.tracks if id(track) not in keys]
+
+    # Evidence from elsewhere
+
+    def take_hold(self, carton_id: int, tool: Array | None) -> bool:
+        """The gripper holds this carton now; it moves with the tool (4x4 tool0 to trailer). False = unknown id."""
+        for track in self.tracks:
+            if track.id == carton_id:
+                track.state = TrackState.HELD
+                track.misses = 0
+                track.grip(tool, self.assumed_depth())
+                return True
+        return False
+
+    def release(self, carton_id: int, delivered: bool, stamp_s: float) -> bool:
+        """The gripper let go. Delivered: the carton is gone for good; else it lies somewhere and may be found again."""
+        for track in self.tracks:
+            if track.id == carton_id:
+                self._forget([track])
+                if not delivered:
+                    track.dropped = True
+                    track.last_seen_s = stamp_s
+                    track.state = TrackState.UNCERTAIN
+                    self._lost.append(track)
+                return True
+        return False
+
+    def carry(self, tool: Array) -> None:
+        """Move what is held along with the tool (4x4 tool0 to trailer)."""
+        for track in self.tracks:
+            if track.state is TrackState.HELD:
+                track.carried(tool)
+
+    def depth_evidence(self, carton_id: int, agrees: float, beyond: float, stamp_s: float) -> list[int]:
+        """Shares of sample points where the cloud shows the carton's face, or a surface clearly behind it.
+
+        Returns the id in a list when this proves the carton gone.
+        """
+        for track in self.tracks:
+            if track.id != carton_id or track.state is TrackState.HELD:
+                continue
+            if agrees >= 0.5:
+                track.misses = 0
+                track.last_depth_s = stamp_s
+            elif beyond >= 0.8 and track.misses >= 1 and stamp_s > track.last_seen_s:
+                self._forget([track])
+                self._lost.append(track)
+                return [track.id]
+        return []
+
+    def drop_near(self, centre: Array, radius_m: float) -> None:
+        """Forget unconfirmed boxes near a point (what hangs on the gripper is no new carton)."""
+        depth = self.assumed_depth()
+        self._forget(
+            [t for t in self.tracks if not t.id and float(np.linalg.norm(t.centre(depth) - centre)) < radius_m]
+        )
+
+    # Figures
+
+    def assumed_depth(self) -> float:
+        """Size assumed along an axis that no face shows, m: the median of the depths known."""
+        known = [float(t.offset[3] - t.offset[0]) for t in self.tracks if t.id and np.isfinite(t.offset[[0, 3]]).all()]
+        if len(known) < 3:
+            return self.limits.assumed_size_m
+        return float(np.clip(np.median(known), self.limits.min_size_m, self.limits.max_size_m))
+
+    def confirmed(self) -> list[Track]:
+        """Cartons with an id, by id."""
+        return sorted((track for track in self.tracks if track.id), key=lambda track: track.id)
+
+
+__all__ = ["Bools", "Ints", "Report", "Tracker", "TrackerLimits", "aligned", "rotation_vectors", "rotations"]
