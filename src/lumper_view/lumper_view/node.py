@@ -1,0 +1,144 @@
+"""From parameters to the two nodes."""
+
+import secrets
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from lumper_ros.auth import KeyFileError, load_key
+from lumper_ros.core import Effects, Now
+from lumper_ros.host import Host
+from lumper_ros.parameters import ParameterError
+from lumper_ros.robot import load_robot, load_trailer
+
+from lumper_view.cloud_view import CloudView
+from lumper_view.commands import Press
+from lumper_view.core import MarkersCore, PanelCore
+from lumper_view.page import Page
+from lumper_view.page_scene import SceneDrawer
+from lumper_view.parameters import MarkersParameters, PanelParameters
+from lumper_view.scene import legend
+
+PANELS_PERIOD_S = 0.25
+BEAT_PERIOD_S = 1.0
+CLOUD_PERIOD_S = 0.5
+MIN_TOKEN = 8
+
+
+def build_markers(parameters: MarkersParameters) -> MarkersCore:
+    """Core of scene_markers."""
+    return MarkersCore(parameters, load_robot(Path(parameters.robot_folder)), load_trailer(Path(parameters.trailer_file)))
+
+
+def load_token(token_file: str) -> tuple[str, bool]:
+    """The operators' token, and whether it was drawn just now.
+
+    Raises:
+        ParameterError: the file is missing, readable by others, or holds fewer than 8 characters.
+    """
+    if not token_file:
+        return secrets.token_hex(4), True
+    path = Path(token_file).expanduser()
+    if not path.is_file():
+        raise ParameterError(f"token_file: {token_file} is not there; write a token of at least {MIN_TOKEN} characters into it")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise ParameterError(f"token_file: {token_file} can be read by others; chmod 600 and change the token")
+    token = path.read_text("utf-8", errors="replace").strip()
+    if len(token) < MIN_TOKEN:
+        raise ParameterError(f"token_file: {token_file} holds {len(token)} characters, at least {MIN_TOKEN} are needed")
+    return token, False
+
+
+class PanelNodeCore(PanelCore):
+    """PanelCore with its page: presses go in through the host, views go out after each tick."""
+
+    def __init__(self, parameters: PanelParameters) -> None:
+        try:
+            key = load_key(parameters.authentication, parameters.key_file)
+        except KeyFileError as error:
+            raise ParameterError(str(error)) from None
+        self._robot = load_robot(Path(parameters.robot_folder))
+        self._trailer = load_trailer(Path(parameters.trailer_file))
+        token, self._drawn = load_token(parameters.token_file)
+        super().__init__(parameters, self._robot, self._trailer, token, key)
+        self._token = token
+        self._panel_parameters = parameters
+        self._host: Host | None = None
+        self._page: Page | None = None
+        self._drawer: SceneDrawer | None = None
+        self._cloud = CloudView(parameters.cloud_points)
+        self._next_s = {"panels": 0.0, "beat": 0.0, "cloud": 0.0}
+
+    def attach(self, host: Host, parameters: PanelParameters) -> None:
+        """Called by run_core once the host exists."""
+        self._host = host
+
+    def activate(self, now: Now) -> Effects:
+        """Open the page."""
+        host = self._host
+        assert host is not None
+        parameters = self._panel_parameters
+
+        def submit(press: Press) -> None:
+            host.inject(lambda core, at: self.press(press, at))
+
+        def connected(browser: int, address: str) -> None:
+            host.inject(lambda core, at: self.connected(browser, address, at))
+
+        def disconnected(browser: int) -> None:
+            host.inject(lambda core, at: self.disconnected(browser, at))
+
+        self._page = Page(parameters.host, parameters.port, submit, connected, disconnected)
+        self._drawer = SceneDrawer(self._page.server, self._robot, self._trailer, parameters.cloud_points)
+        print(f"operator page: http://{parameters.host}:{self._page.port}", file=sys.stderr, flush=True)
+        if self._drawn:
+            # Not through the node's logger: that would publish it on /rosout.
+            print(f"operator token: {self._token} (for this start; set token_file for a lasting one)", file=sys.stderr, flush=True)
+        return super().activate(now)
+
+    def deactivate(self, now: Now) -> Effects:
+        """Close the page."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+        return super().deactivate(now)
+
+    def _due(self, what: str, period_s: float, now: Now) -> bool:
+        if now.steady_s < self._next_s[what]:
+            return False
+        self._next_s[what] = now.steady_s + period_s
+        return True
+
+    def tick(self, now: Now) -> Effects:
+        """Draw, where somebody looks."""
+        effects = super().tick(now)
+        page, drawer = self._page, self._drawer
+        if page is None or drawer is None or not page.browsers():
+            return effects
+        if self._due("beat", BEAT_PERIOD_S, now):
+            page.beat()
+        placement = self.keeper.placement
+        links, base = placement.links(), placement.base()
+        scene = self.keeper.scene(now, links)
+        drawer.draw(scene, links, placement.base_bodies(base) if base is not None else ())
+        if self._due("cloud", CLOUD_PERIOD_S, now) and base is not None and self.cloud is not None:
+            points = self._cloud.points(self.cloud, self._robot, base)
+            if points is not None:
+                drawer.cloud(points)
+        if self._due("panels", PANELS_PERIOD_S, now):
+            page.show(self.model.view(now), self.sessions.all(), dict(legend(scene.cartons)))
+        return effects
+
+
+def build_panel(parameters: PanelParameters) -> PanelNodeCore:
+    """Core of operator_panel with its page."""
+    return PanelNodeCore(parameters)
+
+
+def attach_panel(host: Host, parameters: PanelParameters) -> None:
+    """Give the page its way into the host."""
+    core: Any = host.core
+    core.attach(host, parameters)
+
+

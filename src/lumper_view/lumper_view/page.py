@@ -1,0 +1,273 @@
+"""The web server behind the operator's page: shows views, hands presses on. No decision is made here.
+
+Everything a person can press belongs to one browser's own set of controls, so that what one browser sends can never
+change or disable the controls of another.
+"""
+
+import contextlib
+import io
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import viser
+
+from lumper_view import page_html as html
+from lumper_view.commands import Act, Press
+from lumper_view.panel_model import QuestionView, View
+from lumper_view.scene import Look
+from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
+
+Submit = Callable[[Press], None]
+SPEEDS = (25, 50, 75, 100)
+PANEL_WIDTH = 470
+SIDE_WIDTH = 360
+
+
+class LocalServer(viser.ViserServer):
+    """viser without its public tunnel: any browser could ask for it, and nothing may leave the machine."""
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Always refused."""
+        return None
+
+
+class Controls:
+    """Buttons and fields of one browser."""
+
+    def __init__(self, client: viser.ClientHandle, submit: Submit) -> None:
+        self.client = client
+        self._submit = submit
+        self._kinds: dict[str, str] = {}
+        self._option_buttons: list[Any] = []
+        self._shown_question: object = None
+        self._operator: str | None = None
+        self._reset_modal: Any = None
+        gui = client.gui
+        self._style = gui.add_html("", order=-1)
+        self.stop = self._button("■ STOP", Act.STOP, "stop", 2, "red")
+        self._notice = gui.add_html("", order=3)
+        self._act: dict[Act, Any] = {
+            Act.START: self._button("▶ Start", Act.START, "half", 20, "green"),
+            Act.PAUSE: self._button("Ⅱ Pause", Act.PAUSE, "half", 21, "yellow"),
+            Act.RESUME: self._button("▶ Resume", Act.RESUME, "half", 22, "green"),
+            Act.END: self._button("⏹ End job", Act.END, "half", 23, "gray"),
+        }
+        self.reset = self._plain_button("↺ Reset …", "full", 24, "blue")
+        self.reset.on_click(lambda _: self._ask_reset())
+        self._limit_title = gui.add_html('<div class="lm lm-h" style="margin-bottom:0">Speed limit</div>', order=25)
+        self._limits: dict[int, Any] = {}
+        for place, percent in enumerate(SPEEDS):
+            button = self._plain_button(f"{percent} %", "third", 26 + place / 10, "cyan")
+            button.on_click(lambda _, p=percent: self._press(Act.LIMIT, speed=p / 100.0))
+            self._limits[percent] = button
+        self._sign_in_title = gui.add_html("", order=40)
+        self.name = gui.add_text("Your name", "", order=41, hint=f"at most {MAX_NAME} characters; written on every command")
+        self.token = gui.add_text("Token", "", order=42, hint="shown on the robot's terminal, or in its token file")
+        self.sign_in = self._plain_button("🔑 Sign in", "full", 43, "indigo")
+        self.sign_in.on_click(lambda _: self._sign_in())
+        self.sign_out = self._button("Sign out", Act.SIGN_OUT, "full", 44, "gray")
+        self._restyle()
+
+    def _plain_button(self, label: str, kind: str, order: float, colour: Any) -> Any:
+        button = self.client.gui.add_button(label, order=order, color=colour)
+        self._kinds[button._impl.uuid] = kind
+        return button
+
+    def _button(self, label: str, act: Act, kind: str, order: float, colour: Any) -> Any:
+        button = self._plain_button(label, kind, order, colour)
+        button.on_click(lambda _: self._press(act))
+        return button
+
+    def _restyle(self) -> None:
+        self._style.content = html.button_style(self._kinds)
+
+    def _press(self, act: Act, **arguments: Any) -> None:
+        self._submit(Press(self.client.client_id, act, secrets.randbits(64), **arguments))
+
+    def _sign_in(self) -> None:
+        token, self.token.value = self.token.value, ""
+        self._press(Act.SIGN_IN, name=self.name.value, token=token)
+
+    def _ask_reset(self) -> None:
+        if self._reset_modal is not None:
+            return
+        modal = self.client.gui.add_modal("Reset after a stop")
+        self._reset_modal = modal
+        with modal:
+            self.client.gui.add_html(
+                '<div class="lm lm-why">Look at the robot and its surroundings first. A reset does not start it.</div>'
+            )
+            who = self.client.gui.add_text("Who", self._operator or "")
+            why = self.client.gui.add_text("Why", "", hint=f"3 to {MAX_REASON} characters")
+            confirm = self._plain_button("↺ Reset now", "full", 10, "blue")
+            cancel = self._plain_button("Cancel", "full", 11, "gray")
+        self._restyle()
+        added = (confirm._impl.uuid, cancel._impl.uuid)
+
+        def close() -> None:
+            for uuid in added:
+                self._kinds.pop(uuid, None)
+            self._reset_modal = None
+            modal.close()
+
+        @confirm.on_click
+        def _(_: Any) -> None:
+            name, reason = who.value, why.value
+            close()
+            self._press(Act.RESET, name=name, reason=reason)
+
+        cancel.on_click(lambda _: close())
+
+    def update(self, view: View, session: Session) -> None:
+        """Show this browser's own part of the view."""
+        self._notice.content = html.notice(session.notice, session.notice_good)
+        signed_in = bool(session.operator)
+        enabled = view.enabled if signed_in else frozenset()
+        for act, button in self._act.items():
+            _set_disabled(button, act.name.lower() not in enabled)
+        _set_disabled(self.reset, "reset" not in enabled)
+        for button in self._limits.values():
+            _set_disabled(button, "limit" not in enabled)
+        for percent, button in self._limits.items():
+            label = f"✔ {percent} %" if percent == view.limit_percent else f"{percent} %"
+            if button.label != label:
+                button.label = label
+        if self._operator != session.operator:
+            self._operator = session.operator
+            words = f"Signed in as <b>{html.escape(session.operator)}</b>" if signed_in else "👁 Read-only. To command, sign in:"
+            self._sign_in_title.content = f'<div class="lm lm-h">{words}</div>'
+            for element in (self.name, self.token, self.sign_in):
+                element.visible = not signed_in
+            self.sign_out.visible = signed_in
+        self._options(view.question, signed_in)
+
+    def _options(self, question: QuestionView | None, signed_in: bool) -> None:
+        shown = None if question is None else (question.question_id, question.options)
+        if shown != self._shown_question:
+            self._shown_question = shown
+            for button in self._option_buttons:
+                self._kinds.pop(button._impl.uuid, None)
+                button.remove()
+            self._option_buttons = []
+            if question is not None:
+                self._add_options(question)
+            self._restyle()
+        busy = question is not None and bool(question.answering)
+        for button in self._option_buttons:
+            _set_disabled(button, not signed_in or busy)
+
+    def _add_options(self, question: QuestionView) -> None:
+        for place, option in enumerate(question.options):
+            sign = "◎ " if option.is_default else ""
+            label = f"{sign}{option.label} ({option.detail})"
+            button = self._plain_button(label, "option", 5 + place / 100, "orange")
+            question_id = question.question_id
+            button.on_click(lambda _, p=place, q=question_id: self._press(Act.ANSWER, question_id=q, option=p))
+            self._option_buttons.append(button)
+
+
+def _set_disabled(button: Any, disabled: bool) -> None:
+    if button.disabled != disabled:
+        button.disabled = disabled
+
+
+class Page:
+    """The page and all browsers on it.
+
+    Args:
+        host: address to listen on.
+        port: first port tried.
+        submit: called from the server's threads with each press.
+        connected, disconnected: called from the server's threads with the browser's number (and its address).
+    """
+
+    def __init__(
+        self, host: str, port: int, submit: Submit, connected: Callable[[int, str], None], disconnected: Callable[[int], None]
+    ) -> None:
+        # viser prints a banner of its own; the address is said once, by the node.
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.server = LocalServer(host, port, label="Lumper", verbose=False)
+        self.host = host
+        self._lock = threading.Lock()
+        self._controls: dict[int, Controls] = {}
+        self._beat = 0
+        server = self.server
+        server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large", dark_mode=False)
+        main = server.gui.main_panel
+        main.dock_right()
+        main.set_width(PANEL_WIDTH)
+        server.gui.add_html(html.STYLE, order=-2)
+        self._heartbeat = server.gui.add_html(html.heartbeat(0), order=0)
+        self._headline = server.gui.add_html("", order=1)
+        self._question = server.gui.add_html("", order=4)
+        self._counts = server.gui.add_html("", order=50)
+        self._cycle = server.gui.add_html("", order=51)
+        self._plot = server.gui.add_html("", order=52)
+        side = server.gui.add_panel()
+        with side.add_tab("Next"):
+            self._plan = server.gui.add_html("")
+        with side.add_tab("Events"):
+            self._events = server.gui.add_html("")
+        with side.add_tab("Health"):
+            self._health = server.gui.add_html("")
+        side.dock_left()
+        side.set_width(SIDE_WIDTH)
+
+        @server.on_client_connect
+        def _(client: viser.ClientHandle) -> None:
+            controls = Controls(client, submit)
+            with self._lock:
+                self._controls[client.client_id] = controls
+            connected(client.client_id, _address(client))
+
+        @server.on_client_disconnect
+        def _(client: viser.ClientHandle) -> None:
+            with self._lock:
+                self._controls.pop(client.client_id, None)
+            disconnected(client.client_id)
+
+    @property
+    def port(self) -> int:
+        """The port that was free."""
+        return int(self.server.get_port())
+
+    def browsers(self) -> int:
+        """How many browsers are connected."""
+        with self._lock:
+            return len(self._controls)
+
+    def beat(self) -> None:
+        """Tell every browser that the page is alive. At least once a second."""
+        self._beat += 1
+        self._heartbeat.content = html.heartbeat(self._beat)
+
+    def show(self, view: View, sessions: list[Session], shown: dict[Look, int]) -> None:
+        """Bring the panels to this view; viser sends only what differs."""
+        for handle, content in (
+            (self._headline, html.headline(view)),
+            (self._question, html.question(view.question, view.last_question)),
+            (self._counts, html.counts(view)),
+            (self._cycle, html.cycle(view.cycle)),
+            (self._plot, html.plot(view.per_minute)),
+            (self._plan, html.plan(view, shown)),
+            (self._events, html.events(view.events)),
+            (self._health, html.health(view)),
+        ):
+            if handle.content != content:
+                handle.content = content
+        for session in sessions:
+            with self._lock:
+                controls = self._controls.get(session.browser)
+            if controls is not None:
+                controls.update(view, session)
+
+    def close(self) -> None:
+        """Close the port and all connections."""
+        self.server.stop()
+
+
+def _address(client: viser.ClientHandle) -> str:
+    connection = client._websock_connection
+    return str(getattr(connection, "client_address", "")) or f"browser {client.client_id}"
