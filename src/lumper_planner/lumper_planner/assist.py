@@ -1,0 +1,286 @@
+"""Questions to a person: when they are put, what may be answered, and what an answer does to the job."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lumper_msgs.msg import OutcomeCode, PlannedPick, RejectedCarton
+from lumper_ros.core import Publish, Severity
+
+from lumper_planner.record import OpenQuestion, to_plain
+from lumper_planner.reports import request_message
+from lumper_planner.unloading import Unloading
+
+# Options of a NO_REMOVABLE_CARTON question.
+LEAST_BAD_SHOWN = 3
+# A pick that a person decided on against the analysis is pulled no faster than this.
+FORCED_SPEED_MPS = 0.1
+
+TIMEOUT = "nobody (time-out)"
+
+
+def option(
+    key: str,
+    text: str,
+    carton_ids: Iterable[int] = (),
+    *,
+    risk_s: float | None = None,
+    predicted_s: float | None = None,
+    default: bool = False,
+    pick: PlannedPick | None = None,
+    centres: Sequence[Sequence[float]] = (),
+) -> dict[str, Any]:
+    """One answer that is offered. `pick`, `centres`: what would be done, and where the cartons were when asked."""
+
+    def finite(value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(value)
+
+    return {
+        "key": key,
+        "text": text,
+        "carton_ids": [int(carton) for carton in carton_ids],
+        "risk_s": finite(risk_s),
+        "predicted_s": finite(predicted_s),
+        "is_safe_default": default,
+        "pick": None if pick is None else to_plain(pick),
+        "centres": [list(map(float, centre)) for centre in centres],
+    }
+
+
+def ask(
+    unloading: Unloading,
+    code: int,
+    text: str,
+    options: list[dict[str, Any]],
+    carton_ids: Iterable[int] = (),
+    *,
+    blocking: bool,
+) -> None:
+    """Put a question; it waits behind the one that is open. Exactly one option must be the safe default."""
+    job = unloading.require_job()
+    assert sum(item["is_safe_default"] for item in options) == 1
+    question = OpenQuestion(
+        question_id=unloading.new_id("question"),
+        code=code,
+        text=text,
+        options=options,
+        carton_ids=sorted({int(carton) for carton in carton_ids}),
+        wall_version=0 if unloading.world.wall is None else int(unloading.world.wall.version),
+        plan_id="" if unloading.choice is None else unloading.choice.plan.plan_id,
+        asked_s=unloading.now.ros_s,
+        expires_s=math.inf,
+        blocking=blocking,
+    )
+    job.waiting_questions.append(question)
+    open_next(unloading)
+
+
+def open_next(unloading: Unloading) -> None:
+    """Open the question that has waited longest, if none is open."""
+    job = unloading.require_job()
+    if job.open_question() is not None or not job.waiting_questions:
+        return
+    question = job.question = job.waiting_questions.pop(0)
+    question.asked_s = unloading.now.ros_s
+    question.expires_s = unloading.now.ros_s + unloading.parameters.question_limit_s
+    job.assists += 1
+    unloading.dirty = True
+    unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
+    unloading.emit("assist.asked", question.text, Severity.WARN, values={"question": question.question_id, "code": question.code})
+
+
+def ask_nothing_removable(unloading: Unloading) -> None:
+    """No carton can be taken safely: let a person judge the least bad ones."""
+    choice = unloading.choice
+    assert choice is not None
+    places = dict(zip(choice.picture.ids, choice.picture.centre, strict=True))
+    options = []
+    for pick, rejected in choice.least_bad[:LEAST_BAD_SHOWN]:
+        ids = [int(carton) for carton in pick.carton_ids]
+        if any(carton not in places for carton in ids):
+            continue
+        options.append(
+            option(
+                "take",
+                f"take {_names(ids)} in spite of it: {rejected.text}",
+                ids,
+                risk_s=pick.risk_s,
+                predicted_s=pick.expected_s,
+                pick=pick,
+                centres=[places[carton] for carton in ids],
+            )
+        )
+    remaining = [carton for carton in choice.picture.ids if carton not in set(unloading.require_job().skipped)]
+    options += [
+        option("skip", "leave the cartons that are named and go on with the others", remaining),
+        option("treat_as_one", "two or more of these are one carton", remaining),
+        option("treat_as_two", "this is two cartons", remaining),
+        option("i_moved_it", "I have changed the load by hand: look again", remaining),
+        option("drive_back", "drive back a little, then look again"),
+        option("look_again", "look again"),
+        option("give_up", "end the job", default=True),
+    ]
+    text = choice.plan.text or "no carton can be taken safely"
+    if choice.base_blocked_by:
+        text += f"; the base cannot advance because of {_names(choice.base_blocked_by)} on the floor"
+    reasons = [rejected.text for rejected in choice.plan.rejected[:5] if rejected.text]
+    ask(
+        unloading,
+        OutcomeCode.NO_REMOVABLE_CARTON,
+        f"{len(remaining)} cartons in view, none of them can be taken safely: {text}. {'; '.join(reasons)}"[:1000],
+        options,
+        remaining,
+        blocking=True,
+    )
+
+
+def ask_carton(unloading: Unloading, code: int, carton_ids: Sequence[int], why: str) -> None:
+    """One carton (or group) does not work: it is left alone until the answer, the job goes on with the others."""
+    if set(carton_ids) <= unloading.require_job().asked_about():
+        return
+    name = _names(carton_ids)
+    options = [
+        option("take", f"try {name} again", carton_ids),
+        option("skip", f"leave {name}", carton_ids, default=True),
+        option("treat_as_two", f"{name} is two cartons", carton_ids),
+        option("treat_as_one", f"{name} and a neighbour are one carton", carton_ids),
+        option("i_moved_it", f"I have moved {name}: look again", carton_ids),
+        option("drive_back", "drive back a little, then try again", carton_ids),
+        option("look_again", "look again, then try again", carton_ids),
+        option("give_up", "end the job"),
+    ]
+    ask(unloading, code, why, options, carton_ids, blocking=False)
+
+
+def ask_how_to_go_on(unloading: Unloading, code: int, why: str) -> None:
+    """Something is wrong that no choice of carton cures: nothing moves until a person has answered."""
+    options = [
+        option("look_again", "the cause is gone: look again and go on"),
+        option("i_moved_it", "I have changed the load by hand: look again and go on"),
+        option("drive_back", "drive back a little, then look again"),
+        option("give_up", "end the job", default=True),
+    ]
+    ask(unloading, code, why, options, blocking=True)
+
+
+def refusal(unloading: Unloading, question_id: str, key: str, carton_ids: Sequence[int]) -> str:
+    """Why an answer cannot be accepted, in a sentence; empty = it can. Who answers is checked elsewhere."""
+    job = unloading.job
+    shown = question_id[:64]
+    if job is None:
+        return "no job is running, so no question is open"
+    question = job.question
+    if question is None:
+        return "no question has been asked in this job"
+    if question.question_id != question_id:
+        if any(waiting.question_id == question_id for waiting in job.waiting_questions):
+            return f"question {shown!r} is not open yet; answer {question.question_id} first"
+        return f"question {shown!r} is not the open one"
+    if not question.open:
+        return f"question {shown} is closed: it was answered by {question.answered_by} with {question.answer_key}"
+    offered = [item for item in question.options if item["key"] == key]
+    if not offered:
+        return f"option_key {key[:64]!r} is not offered; offered are {', '.join(sorted({o['key'] for o in question.options}))}"
+    named = set(map(int, carton_ids))
+    present = set(unloading.world.picture.ids) if unloading.world.picture is not None else set()
+    if key == "treat_as_one":
+        if len(named) < 2:
+            return "carton_ids: treat_as_one needs the ids of two or more cartons"
+        if not named <= present:
+            return f"carton_ids: {sorted(named - present)[:8]} are not in the present wall"
+        return ""
+    allowed = {carton for item in offered for carton in item["carton_ids"]}
+    if not named <= allowed:
+        return f"carton_ids: {sorted(named - allowed)[:8]} are not offered with {key}"
+    if key == "treat_as_two" and len(named or allowed) != 1:
+        return "carton_ids: treat_as_two needs the id of exactly one carton"
+    if key == "skip" and not named and len(allowed) > 1 and question.blocking:
+        return "carton_ids: name the cartons to leave"
+    if key == "take" and len(offered) > 1 and not any(named == set(item["carton_ids"]) for item in offered):
+        return "carton_ids: name the cartons of one of the options"
+    return ""
+
+
+def answer(unloading: Unloading, key: str, carton_ids: Sequence[int], who: str) -> str:
+    """Close the open question with an answer that `refusal` has found good; returns what happens now."""
+    job = unloading.require_job()
+    question = job.open_question()
+    assert question is not None
+    question.open, question.answered_by, question.answer_key = False, who, key
+    unloading.dirty = True
+    unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
+    offered = [item for item in question.options if item["key"] == key]
+    ids = sorted(set(map(int, carton_ids))) or offered[0]["carton_ids"]
+    text = _apply(unloading, question, offered, key, ids, who)
+    unloading.emit(
+        "assist.answered",
+        f"{who} answered {key}: {text}",
+        values={"question": question.question_id, "who": who, "key": key, "cartons": " ".join(map(str, ids))},
+    )
+    unloading.faults_in_row = 0
+    unloading.thorough = ""
+    unloading.look_again()
+    if unloading.job is not None:
+        open_next(unloading)
+    return text
+
+
+def _apply(
+    unloading: Unloading, question: OpenQuestion, offered: list[dict[str, Any]], key: str, ids: list[int], who: str
+) -> str:
+    job = unloading.require_job()
+    match key:
+        case "take":
+            chosen = next((item for item in offered if set(item["carton_ids"]) == set(ids)), offered[0])
+            if chosen["pick"] is not None:
+                job.forced = chosen
+                return f"{_names(ids)} will be taken slowly if it still stands where it stood"
+            _forgive(unloading, ids)
+            return f"{_names(ids)} will be tried again"
+        case "treat_as_one":
+            job.merged = [group for group in job.merged if not set(group) & set(ids)] + [ids]
+            job.split = [carton for carton in job.split if carton not in ids]
+            _forgive(unloading, ids)
+            return f"{_names(ids)} count as one carton"
+        case "treat_as_two":
+            job.merged = [group for group in job.merged if not set(group) & set(ids)]
+            job.split = sorted(set(job.split) | set(ids))
+            _forgive(unloading, ids)
+            return f"{_names(ids)} counts as two cartons"
+        case "skip":
+            job.skipped = sorted(set(job.skipped) | set(ids))
+            return f"{_names(ids)} will be left"
+        case "i_moved_it" | "look_again":
+            _forgive(unloading, ids)
+            unloading.prelude.clear()
+            return "looking again"
+        case "drive_back":
+            _forgive(unloading, ids)
+            job.back_wanted = True
+            return "driving back, then looking again"
+    cause = f"{question.text[:300]}"
+    unloading.finish(OutcomeCode.NEEDS_PERSON, f"given up by {who}: {cause}")
+    return "the job ends"
+
+
+def expire(unloading: Unloading) -> None:
+    """Take the safe default of a question that nobody answered in time."""
+    job = unloading.require_job()
+    question = job.open_question()
+    if question is None or unloading.now.ros_s < question.expires_s:
+        return
+    default = next(item for item in question.options if item["is_safe_default"])
+    unloading.emit("assist.expired", f"nobody answered in time: {default['key']} is taken", Severity.WARN)
+    answer(unloading, default["key"], default["carton_ids"], TIMEOUT)
+
+
+def _forgive(unloading: Unloading, ids: Iterable[int]) -> None:
+    job = unloading.require_job()
+    for carton in ids:
+        job.failed.pop(str(carton), None)
+        job.failed_grasps.pop(str(carton), None)
+
+
+def _names(ids: Sequence[int]) -> str:
+    shown = ", ".join(map(str, ids[:8])) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+    return f"carton{'s' if len(ids) != 1 else ''} {shown}"

@@ -1,0 +1,471 @@
+"""unload_planner: inputs to effects. The job's logic is in `steps` (what next), `outcomes` (what a result means) and
+`assist` (questions); this module takes inputs in, runs the behaviour tree, and sends what came of it."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lumper_msgs.action import Unload
+from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
+from lumper_msgs.srv import AnswerAssist, JobCommand
+from lumper_ros.auth import CommandVerifier
+from lumper_ros.core import (
+    NOTHING,
+    CancelGoal,
+    Core,
+    Diagnose,
+    Effects,
+    FinishGoal,
+    GoalStatus,
+    Now,
+    Persist,
+    Publish,
+    Respond,
+    Severity,
+)
+
+from lumper_planner import assist, outcomes
+from lumper_planner.parameters import PlannerParameters
+from lumper_planner.record import (
+    BASE,
+    JOB_ID,
+    JOBS_KEPT,
+    ORIGIN_CLIENT,
+    ORIGIN_PERSON,
+    PAUSED_BY_PERSON,
+    PAUSED_BY_STOP,
+    JobRecord,
+    job_from_record,
+)
+from lumper_planner.reports import request_message, result_of
+from lumper_planner.tree import build_tree, run_tree
+from lumper_planner.unloading import POSE_OTHER, Choice, Choose, Unloading
+
+# job/state goes out at least this often, steady clock.
+STATE_PERIOD_S = 0.7
+NAME_LIMIT = 64
+
+
+class UnloadPlanner(Core):
+    """Server of `unload`, `assist/answer` and `job/command`; client of `motion/execute` and `base/advance`."""
+
+    def __init__(self, parameters: PlannerParameters, choose: Choose, key: bytes | None) -> None:
+        """
+        Args:
+            choose: makes plans; called in `Compute`, so off the event loop, one call at a time.
+            key: shared secret of operators' commands; None = authentication is off.
+        """
+        self._parameters = parameters
+        self._key = key
+        self._verifier: CommandVerifier | None = None
+        self._u = Unloading(parameters, choose)
+        self._tree = build_tree(self._u)
+        self._jobs: dict[str, JobRecord] = {}
+        self._shown: tuple[Any, ...] = ()
+        self._shown_s = -math.inf
+        self._refused = 0
+        self._sent_last: list[str] = []
+        self._last_pick_end_s = -math.inf
+
+    @property
+    def unloading(self) -> Unloading:
+        """For tests and tools: the job's state. Not to be changed from outside."""
+        return self._u
+
+    # --- life ---
+
+    def restore(self, records: Mapping[str, Mapping[str, Any]], now: Now) -> Effects:
+        self._begin(now)
+        for job_id, record in sorted(records.get("job", {}).items()):
+            try:
+                self._jobs[job_id] = job_from_record(record)
+            except (TypeError, KeyError) as error:
+                text = f"job {job_id[:NAME_LIMIT]}: its record cannot be read ({error}); it cannot be resumed"
+                self._u.out.append(Diagnose("job record", 1, text))
+                self._u.emit("job.record_damaged", text, Severity.ERROR)
+        running = [job for job in self._jobs.values() if job.running]
+        if running:
+            self._resume_after_restart(running[-1])
+        return self._u.out
+
+    def _resume_after_restart(self, job: JobRecord) -> None:
+        u = self._u
+        u.job, u.ended = job, None
+        job.unresolved, job.in_flight = job.in_flight or job.unresolved, None
+        u.waits_for_client = job.origin == ORIGIN_CLIENT
+        self._uncertain()
+
+    def _uncertain(self) -> None:
+        """Nothing that was known of arm and load can be relied on."""
+        u = self._u
+        u.reconcile, u.look_before_place, u.arm_pose, u.thorough = True, True, POSE_OTHER, ""
+        u.computing, u.prelude = "", []
+        u.look_again()
+
+    def activate(self, now: Now) -> Effects:
+        self._begin(now)
+        self._verifier = CommandVerifier(self._key, self._parameters.command_window_s, now.system_s)
+        u = self._u
+        u.look_again()
+        job = u.job
+        if job is not None:
+            u.emit("job.restored", f"job {job.job_id} was running when this node ended: {job.done} done", Severity.WARN)
+            question = job.open_question()
+            if question is not None:
+                u.out.append(Publish("assist/request", request_message(question, job, now.ros_s)))
+        u.out.append(Diagnose("job", 0, "ready"))
+        return self._end()
+
+    def deactivate(self, now: Now) -> Effects:
+        self._begin(now)
+        u, job = self._u, self._u.job
+        if job is not None:
+            if job.in_flight is not None:
+                name = "base/advance" if job.in_flight.kind == BASE else "motion/execute"
+                u.out.append(CancelGoal(name, job.in_flight.request_id))
+            if u.goal_id:
+                result = result_of(job)
+                result.outcome.code = OutcomeCode.JOB_CANCELLED
+                result.text = "the planner was deactivated; the job is kept: send the goal again with its job_id to go on"
+                u.out.append(FinishGoal("unload", u.goal_id, GoalStatus.ABORTED, result))
+                u.goal_id = ""
+            self._resume_after_restart(job)
+            u.out.insert(0, Persist("job", job.job_id, job.to_record()))
+        return u.out
+
+    # --- inputs ---
+
+    def message(self, name: str, message: Any, now: Now) -> Effects:
+        u = self._u
+        before_s = u.world.wall_stamp_s()
+        version = u.world.wall.version if u.world.wall is not None else -1
+        changed, effects = u.world.take(name, message, now)
+        if not changed:
+            return effects
+        self._begin(now)
+        u.out.extend(effects)
+        if name == "safety/state":
+            self._safety_changed(message)
+        elif name == "wall" and message.version != version and len(message.moved_ids):
+            self._collapsed(message, before_s)
+        return self._end()
+
+    def _safety_changed(self, state: SafetyState) -> None:
+        u, job = self._u, self._u.job
+        if state.mode in (SafetyState.RUN, SafetyState.REDUCED):
+            if u.stopped:
+                u.stopped = False
+                u.look_again()
+                u.look_before_place = True
+            return
+        if state.mode == SafetyState.STARTING:
+            return
+        running = job is not None and not u.waits_for_client
+        if not u.stopped:
+            u.stopped = True
+            if job is not None and running:
+                job.protective_stops += 1
+                u.dirty = True
+                u.emit("job.stopped", u.world.stop_text(u.now, math.inf), Severity.WARN)
+        latched = state.mode == SafetyState.EMERGENCY_STOP or any(cause.latched for cause in state.causes)
+        if latched and job is not None and running and job.paused != PAUSED_BY_STOP:
+            job.paused, u.dirty = PAUSED_BY_STOP, True
+
+    def _collapsed(self, wall: Any, picture_before_s: float) -> None:
+        u, job = self._u, self._u.job
+        if job is None or u.waits_for_client:
+            return
+        if u.now.ros_s >= u.settle_until_s:
+            job.collapses += 1
+        u.settle_until_s = u.now.ros_s + self._parameters.settle_s
+        u.look_again()
+        u.look_after_s = u.settle_until_s
+        u.dirty = True
+        names = ", ".join(map(str, list(wall.moved_ids)[:8]))
+        touched = (job.in_flight is not None and job.in_flight.pick is not None) or self._last_pick_end_s >= picture_before_s
+        u.emit("wall.collapsed", f"cartons moved without being touched: {names}", Severity.WARN)
+        if not touched and not any(question.blocking for question in job.questions()):
+            assist.ask_how_to_go_on(
+                u,
+                OutcomeCode.WALL_CHANGED_UNTOUCHED,
+                f"cartons {names} moved though nothing of the robot touched the load: look whether it stands safely",
+            )
+
+    def tick(self, now: Now) -> Effects:
+        self._begin(now)
+        return self._end()
+
+    def computed(self, tag: str, result: Any, now: Now) -> Effects:
+        u = self._u
+        if tag != u.computing or u.job is None:
+            return NOTHING
+        self._begin(now)
+        u.computing = ""
+        if isinstance(result, Choice):
+            u.choice = result
+            plan = result.plan
+            u.out.append(Publish("plan", plan))
+            u.out.append(Diagnose("planning", 0, "good", {"planning_ms": float(plan.planning_ms)}))
+            if plan.picks or plan.advance_base_m:
+                what = f"take {', '.join(map(str, plan.picks[0].carton_ids))}" if plan.picks else "advance the base"
+            else:
+                what = plan.text or "nothing can be taken"
+            u.emit("plan.made", what, Severity.DEBUG, plan_id=plan.plan_id, values={"wall_version": int(plan.wall_version)})
+        else:
+            text = f"{type(result).__name__}: {result}"[:500]
+            u.out.append(Diagnose("planning", 2, text))
+            u.emit("plan.failed", text, Severity.ERROR, plan_id=tag)
+            outcomes.plan_failed(u, text)
+        return self._end()
+
+    # --- motions ---
+
+    def goal_result(self, name: str, goal_id: str, status: GoalStatus, result: Any | None, now: Now) -> Effects:
+        u, job = self._u, self._u.job
+        if job is None or job.in_flight is None or job.in_flight.request_id != goal_id:
+            return NOTHING
+        self._begin(now)
+        request, job.in_flight = job.in_flight, None
+        u.dirty = True
+        u.last_ended_id = goal_id
+        if request.kind == BASE:
+            outcomes.base_ended(u, request, status, result)
+        else:
+            if request.pick is not None and request.wall_version:
+                self._last_pick_end_s = now.ros_s
+            outcomes.motion_ended(u, request, status, result)
+        return self._end()
+
+    def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
+        u = self._u
+        self._begin(now)
+        u.store_fault = error or "unknown error"
+        # These never left: nothing will ever come back for them.
+        if u.job is not None and u.job.in_flight is not None and u.job.in_flight.request_id in self._sent_last:
+            u.job.in_flight = None
+        u.computing = ""
+        u.out.append(Diagnose("job record", 2, f"cannot be written: {error}; free the disk, restart this node"))
+        return self._end()
+
+    # --- the unload action ---
+
+    def goal(self, name: str, goal_id: str, goal: Any, now: Now) -> Effects:
+        self._begin(now)
+        u = self._u
+        fault = goal_fault(goal)
+        if fault:
+            return self._refuse_goal(goal_id, goal, OutcomeCode.MALFORMED, fault)
+        if u.job is not None:
+            if u.waits_for_client and goal.job_id == u.job.job_id:
+                u.goal_id, u.waits_for_client = goal_id, False
+                u.job.stop_when, u.job.max_cartons = goal.stop_when, goal.max_cartons
+                self._resumed("its client sent the goal again")
+                return self._end()
+            remedy = (
+                f"it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"
+                if u.waits_for_client
+                else "wait, or cancel it"
+            )
+            return self._refuse_goal(goal_id, goal, OutcomeCode.BUSY, f"job {u.job.job_id} is running already; {remedy}")
+        known = self._jobs.get(goal.job_id) if goal.job_id else None
+        if known is not None and known.outcome == OutcomeCode.NONE and not known.running:
+            u.out.append(FinishGoal("unload", goal_id, GoalStatus.SUCCEEDED, result_of(known)))
+            return self._end()
+        self._start(goal.job_id or f"job-{goal_id}", ORIGIN_CLIENT, goal.stop_when, goal.max_cartons, goal_id)
+        return self._end()
+
+    def _refuse_goal(self, goal_id: str, goal: Any, code: int, text: str) -> Effects:
+        self._refused += 1
+        u = self._u
+        u.emit("job.refused", text, Severity.WARN)
+        u.out.append(Diagnose("goals", 1, text, {"refused": self._refused}))
+        result = Unload.Result(outcome=OutcomeCode(code=code), text=text, job_id=goal.job_id[:NAME_LIMIT])
+        u.out.append(FinishGoal("unload", goal_id, GoalStatus.ABORTED, result))
+        return self._end()
+
+    def _start(self, job_id: str, origin: str, stop_when: int, max_cartons: int, goal_id: str) -> None:
+        u = self._u
+        job = self._jobs.get(job_id) or JobRecord(job_id, origin)
+        again = job_id in self._jobs
+        job.origin, job.stop_when, job.max_cartons = origin, stop_when, max_cartons
+        job.running, job.outcome, job.text, job.empty_confirmed = True, 0, "", False
+        self._jobs[job_id] = job
+        u.job, u.ended, u.goal_id, u.dirty, u.store_fault = job, None, goal_id, True, ""
+        u.faults_in_row = u.base_faults = 0
+        u.retry_at_s = u.settle_until_s = -math.inf
+        if u.stopped:
+            # A person started it in sight of the stop: that is the command to go on once the stop is over.
+            job.paused = ""
+        self._uncertain()
+        u.emit("job.resumed" if again else "job.started", f"job {job_id} by {origin}")
+        for stale in [job for job in self._jobs.values() if not job.running][: max(0, len(self._jobs) - JOBS_KEPT)]:
+            del self._jobs[stale.job_id]
+            u.out.append(Persist("job", stale.job_id, None))
+
+    def _resumed(self, why: str) -> None:
+        u = self._u
+        u.dirty = True
+        self._uncertain()
+        u.emit("job.resumed", why)
+
+    def cancel(self, name: str, goal_id: str, now: Now) -> Effects:
+        if goal_id != self._u.goal_id:
+            return NOTHING
+        self._begin(now)
+        self._cancel("its client", by_client=True)
+        return self._end()
+
+    def _cancel(self, who: str, *, by_client: bool) -> None:
+        u = self._u
+        u.cancelling = u.cancelling or who
+        u.cancel_by_client = u.cancel_by_client or by_client
+        u.cancel_until_s = u.now.ros_s + self._parameters.cancel_limit_s
+        u.emit("job.cancel", f"cancel asked for by {who}")
+
+    # --- people ---
+
+    def service(self, name: str, request: Any, now: Now) -> Effects:
+        self._begin(now)
+        u = self._u
+        response: Any
+        if name == "assist/answer":
+            accepted, text = self._answer(request)
+            response = AnswerAssist.Response(accepted=accepted, text=text)
+        else:
+            accepted, text = self._command(request)
+            response = JobCommand.Response(accepted=accepted, text=text)
+        if not accepted:
+            who = request.auth.operator_name[:NAME_LIMIT]
+            u.emit(f"{name.replace('/', '.')}_refused", text, Severity.WARN, values={"who": who})
+        u.out.append(Respond(response))
+        return self._end()
+
+    def _authentic(self, name: str, arguments: dict[str, Any], auth: Any) -> str:
+        if self._verifier is None:
+            return "the planner is not active"
+        who = auth.operator_name
+        if len(who) > NAME_LIMIT or not who.isprintable():
+            return f"auth.operator_name: at most {NAME_LIMIT} printable characters"
+        return self._verifier.check(name, arguments, auth, self._u.now.system_s)
+
+    def _answer(self, request: Any) -> tuple[bool, str]:
+        ids = [int(carton) for carton in request.carton_ids]
+        arguments = {"question_id": request.question_id, "option_key": request.option_key, "carton_ids": ids}
+        fault = self._authentic("assist/answer", arguments, request.auth)
+        fault = fault or assist.refusal(self._u, request.question_id, request.option_key, ids)
+        if fault:
+            return False, fault
+        return True, assist.answer(self._u, request.option_key, ids, request.auth.operator_name)
+
+    def _command(self, request: Any) -> tuple[bool, str]:
+        fault = self._authentic("job/command", {"command": int(request.command)}, request.auth)
+        if fault:
+            return False, fault
+        u, job, who = self._u, self._u.job, request.auth.operator_name
+        match request.command:
+            case JobCommand.Request.START:
+                if job is not None:
+                    return False, f"job {job.job_id} is running already"
+                nonce = f"{request.auth.nonce:016x}-{request.auth.stamp.sec}"
+                self._start(f"job-{nonce}", ORIGIN_PERSON, Unload.Goal.UNTIL_EMPTY, 0, "")
+                u.emit("job.command", f"{who} started the job")
+                return True, "the job starts"
+            case JobCommand.Request.PAUSE | JobCommand.Request.RESUME | JobCommand.Request.CANCEL if job is None:
+                return False, "no job is running"
+            case JobCommand.Request.PAUSE:
+                return self._pause(who)
+            case JobCommand.Request.RESUME:
+                return self._resume(who)
+            case JobCommand.Request.CANCEL:
+                self._cancel(who, by_client=False)
+                return True, "the job is being cancelled"
+        return False, f"command {request.command} is not one of PAUSE, RESUME, CANCEL, START"
+
+    def _pause(self, who: str) -> tuple[bool, str]:
+        u, job = self._u, self._u.require_job()
+        if job.paused:
+            return False, "the job is paused already"
+        job.paused, job.paused_text, u.dirty = PAUSED_BY_PERSON, f"paused by {who}", True
+        u.emit("job.command", f"{who} paused the job")
+        return True, "the job pauses when the motion under way has ended and the carton in hand is laid down"
+
+    def _resume(self, who: str) -> tuple[bool, str]:
+        u, job = self._u, self._u.require_job()
+        if not job.paused and not u.waits_for_client:
+            return False, "the job is not paused"
+        stop = u.world.stop_text(u.now, self._parameters.safety_max_age_s)
+        if stop:
+            return False, f"{stop}: clear and reset it first"
+        job.paused, u.waits_for_client = "", False
+        u.emit("job.command", f"{who} resumed the job")
+        self._resumed(f"resumed by {who}")
+        question = job.open_question()
+        if question is not None and question.code == OutcomeCode.WALL_CHANGED_UNTOUCHED:
+            assist.answer(u, "look_again", [], who)
+        return True, "the job goes on after a look at the load"
+
+    # --- every step ---
+
+    def _begin(self, now: Now) -> None:
+        u = self._u
+        if now.ros_s < u.now.ros_s - 1.0 or u.now.ros_s <= 0.0 < now.ros_s:
+            # The clock came up, or was set back: no stamp from before means anything.
+            u.now = now
+            u.retry_at_s = u.settle_until_s = -math.inf
+            u.look_again()
+        u.now, u.out = now, []
+        self._sent_last = u.sent_now
+        u.sent_now = []
+        u.account()
+
+    def _end(self) -> Effects:
+        u = self._u
+        if u.job is not None:
+            if not u.waits_for_client and u.job.open_question() is not None:
+                assist.expire(u)
+            run_tree(self._tree)
+        elif u.ended is None:
+            u.say(JobState.IDLE, "no job")
+        self._show()
+        out = u.out
+        if u.dirty and u.job is not None and not u.store_fault:
+            out.insert(0, Persist("job", u.job.job_id, u.job.to_record()))
+        u.dirty = False
+        return out
+
+    def _show(self) -> None:
+        u = self._u
+        message = u.state_message()
+        shown = (
+            message.phase,
+            message.text,
+            message.job_id,
+            message.plan_id,
+            message.request_id,
+            message.done,
+            message.dropped,
+            message.skipped,
+            message.seen,
+            message.assists,
+            message.protective_stops,
+        )
+        if shown == self._shown and u.now.steady_s - self._shown_s < STATE_PERIOD_S:
+            return
+        self._shown, self._shown_s = shown, u.now.steady_s
+        u.out.append(Publish("job/state", message))
+        feedback = u.feedback()
+        if feedback is not None:
+            u.out.append(feedback)
+        waiting = u.phase in (JobState.WAITING, JobState.ASKING, JobState.PAUSED)
+        u.out.append(Diagnose("job", 1 if waiting or u.phase == JobState.FAILED else 0, u.text[:200]))
+
+
+def goal_fault(goal: Any) -> str:
+    """Why an Unload goal cannot be accepted, naming the field; empty = it can."""
+    if goal.job_id and not JOB_ID.fullmatch(goal.job_id):
+        return "job_id: up to 64 letters, digits and _ . : - only"
+    if goal.stop_when not in (Unload.Goal.UNTIL_EMPTY, Unload.Goal.UNTIL_COUNT):
+        return f"stop_when: {goal.stop_when} is neither UNTIL_EMPTY nor UNTIL_COUNT"
+    if goal.stop_when == Unload.Goal.UNTIL_COUNT and goal.max_cartons == 0:
+        return "max_cartons: must be at least 1 with UNTIL_COUNT"
+    return ""

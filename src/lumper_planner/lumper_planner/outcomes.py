@@ -1,0 +1,229 @@
+"""What the end of a motion means for the job. `picked` = `done` + `dropped` + what is held, after every call."""
+
+from typing import Any
+
+from lumper_msgs.action import ExecuteMotion
+from lumper_msgs.msg import BrokerState, OutcomeCode
+from lumper_ros.core import GoalStatus, Severity
+
+from lumper_planner import assist
+from lumper_planner.record import Request
+from lumper_planner.unloading import POSE_OTHER, POSE_SCAN, Unloading
+
+_GOAL = ExecuteMotion.Goal
+# The carton's own fault, or that of the grasp: another try on another grasp, then a question.
+_CARTON_CODES = frozenset(
+    {
+        OutcomeCode.MALFORMED,
+        OutcomeCode.OUT_OF_WORKSPACE,
+        OutcomeCode.UNREACHABLE,
+        OutcomeCode.IN_COLLISION,
+        OutcomeCode.PLANNING_TIMEOUT,
+        OutcomeCode.OVERLOADED,
+        OutcomeCode.GRASP_NOT_MADE,
+    }
+)
+# The world went on without us: look again, nothing is wrong with anybody.
+_LOOK_CODES = frozenset(
+    {
+        OutcomeCode.UNKNOWN_WALL_VERSION,
+        OutcomeCode.STOPPED_BY_SAFETY,
+        OutcomeCode.PREEMPTED,
+        OutcomeCode.CANCELLED,
+        OutcomeCode.CONVEYOR_NOT_READY,
+        OutcomeCode.WALL_CHANGED,
+        OutcomeCode.UNKNOWN_AFTER_RESTART,
+    }
+)
+
+
+def name_of(code: int) -> str:
+    """Constant's name of an outcome code."""
+    for name in dir(OutcomeCode):
+        if name.isupper() and getattr(OutcomeCode, name) == code:
+            return name
+    return f"code {code}"
+
+
+def motion_ended(unloading: Unloading, request: Request, status: GoalStatus, result: Any | None) -> None:
+    """Book the end of an arm motion and decide what it leads to."""
+    job = unloading.require_job()
+    if result is None:
+        # The broker is gone, or never took the request: only its own journal and the gripper can say what happened.
+        unloading.emit("motion.lost", f"the motion broker gave no result ({status.value})", Severity.WARN, request_id=request.request_id)
+        job.unresolved, unloading.reconcile = request, True
+        _fault(unloading, OutcomeCode.UNKNOWN_AFTER_RESTART, f"the motion broker gave no result ({status.value})")
+        unloading.look_again()
+        return
+    for stage in result.stages:
+        job.stages[stage.stage] = job.stages.get(stage.stage, 0.0) + float(stage.duration_s)
+    code = int(result.outcome.code)
+    if code != OutcomeCode.NONE:
+        unloading.emit(
+            "motion.failed",
+            f"{name_of(code)}: {result.text[:500]}",
+            Severity.WARN,
+            request_id=request.request_id,
+            plan_id=request.plan_id,
+            values={"code": code, "kind": request.kind, "holding": bool(result.holding_carton)},
+        )
+    if code == OutcomeCode.UNKNOWN_AFTER_RESTART:
+        job.unresolved, unloading.reconcile = request, True
+        unloading.look_again()
+        return
+    if request.kind == _GOAL.PICK:
+        _pick_ended(unloading, request, code, result)
+    elif request.kind == _GOAL.PLACE:
+        _place_ended(unloading, code, result)
+    else:
+        _other_ended(unloading, request, code, result)
+
+
+def took_load(unloading: Unloading, request: Request) -> None:
+    """The load of this pick hangs on the gripper."""
+    job = unloading.require_job()
+    assert request.pick is not None
+    job.load = request.pick
+    ids = request.pick["carton_ids"]
+    job.picked += len(ids)
+    for carton in ids:
+        job.delivered[str(carton)] = unloading.now.ros_s
+        job.failed.pop(str(carton), None)
+        job.failed_grasps.pop(str(carton), None)
+    job.split = [carton for carton in job.split if carton not in ids]
+    job.merged = [group for group in job.merged if not set(group) & set(ids)]
+
+
+def load_gone(unloading: Unloading, *, delivered: bool, why: str) -> None:
+    """The gripper holds nothing any more: the load lies on the conveyor, or was lost."""
+    job = unloading.require_job()
+    assert job.load is not None
+    ids = job.load["carton_ids"]
+    job.load = None
+    if delivered:
+        job.done += len(ids)
+        unloading.emit("carton.delivered", f"{why}: {job.done} done", values={"cartons": " ".join(map(str, ids)), "done": job.done})
+    else:
+        job.dropped += len(ids)
+        for carton in ids:
+            # Where it fell it may be seen again under its own id: it is not on the conveyor.
+            job.delivered.pop(str(carton), None)
+        unloading.emit("carton.lost", why, Severity.WARN, values={"cartons": " ".join(map(str, ids)), "dropped": job.dropped})
+
+
+def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) -> None:
+    job = unloading.require_job()
+    assert request.pick is not None
+    ids = [int(carton) for carton in request.pick["carton_ids"]]
+    unloading.look_again()
+    if result.holding_carton:
+        took_load(unloading, request)
+        unloading.look_before_place = code != OutcomeCode.NONE
+        if code == OutcomeCode.NONE:
+            unloading.faults_in_row = 0
+        elif code not in _LOOK_CODES:
+            _fault(unloading, code, result.text)
+        return
+    if code in (OutcomeCode.NONE, OutcomeCode.CARTON_LOST):
+        # Gripped and gone again: counted as taken off the pile and lost on the way.
+        took_load(unloading, request)
+        load_gone(unloading, delivered=False, why=f"carton lost while it was pulled out: {result.text[:200]}")
+        _count_failure(unloading, request, ids, OutcomeCode.CARTON_LOST, result.text)
+        return
+    if code in _CARTON_CODES:
+        _count_failure(unloading, request, ids, code, result.text)
+    elif code not in _LOOK_CODES:
+        _fault(unloading, code, result.text)
+
+
+def _count_failure(unloading: Unloading, request: Request, ids: list[int], code: int, text: str) -> None:
+    job = unloading.require_job()
+    assert request.pick is not None
+    place = request.pick["grasp_pose"]["position"]
+    attempts = 0
+    for carton in ids:
+        job.failed[str(carton)] = attempts = job.failed.get(str(carton), 0) + 1
+        job.failed_grasps.setdefault(str(carton), []).append([place["x"], place["y"], place["z"]])
+    if attempts >= unloading.parameters.grasp_attempts:
+        why = f"carton {', '.join(map(str, ids))} failed {attempts} times, last with {name_of(code)}: {text[:300]}"
+        assist.ask_carton(unloading, code, ids, why)
+
+
+def _place_ended(unloading: Unloading, code: int, result: Any) -> None:
+    job = unloading.require_job()
+    if job.load is None:
+        return
+    if code == OutcomeCode.NONE and not result.holding_carton:
+        load_gone(unloading, delivered=True, why="laid down on the conveyor")
+        unloading.faults_in_row = 0
+        return
+    unloading.look_again()
+    if result.holding_carton:
+        unloading.look_before_place = True
+        if code == OutcomeCode.CONVEYOR_NOT_READY:
+            unloading.retry_at_s = unloading.now.ros_s + unloading.parameters.retry_pause_s
+        elif code not in _LOOK_CODES:
+            _fault(unloading, code, result.text)
+        return
+    laid_down = result.last_stage == BrokerState.STAGE_RETREAT and code != OutcomeCode.CARTON_LOST
+    load_gone(unloading, delivered=laid_down, why=f"{name_of(code)} after the carton was let go: {result.text[:200]}")
+    if code not in _LOOK_CODES and code != OutcomeCode.CARTON_LOST:
+        _fault(unloading, code, result.text)
+
+
+def _other_ended(unloading: Unloading, request: Request, code: int, result: Any) -> None:
+    unloading.arm_pose = POSE_SCAN if request.kind == _GOAL.SCAN and code == OutcomeCode.NONE else POSE_OTHER
+    if code == OutcomeCode.NONE:
+        if unloading.prelude and unloading.prelude[0] == request.kind:
+            unloading.prelude.pop(0)
+        if request.kind == _GOAL.SCAN:
+            # What was seen while the arm swung past is not what it moved away for.
+            unloading.look_after_s = unloading.scanned_s = unloading.now.ros_s
+        return
+    if request.kind == _GOAL.SCAN and code in (OutcomeCode.IN_COLLISION, OutcomeCode.PLANNING_TIMEOUT, OutcomeCode.UNREACHABLE):
+        # The arm stands among cartons: only the way it came is known to be free.
+        unloading.prelude = [_GOAL.RETREAT]
+    elif unloading.prelude and request.kind == _GOAL.RETREAT and code not in _LOOK_CODES:
+        unloading.prelude.pop(0)
+    if code not in _LOOK_CODES:
+        _fault(unloading, code, result.text)
+
+
+def _fault(unloading: Unloading, code: int, text: str) -> None:
+    """Count a fault that no choice of carton cures; try again after a pause, then ask."""
+    parameters = unloading.parameters
+    unloading.faults_in_row += 1
+    unloading.retry_at_s = unloading.now.ros_s + parameters.retry_pause_s
+    if code in (OutcomeCode.TOLERANCE_VIOLATED, OutcomeCode.CONTROLLER_FAULT) and not unloading.holding():
+        unloading.prelude = [_GOAL.RETREAT, _GOAL.HOME]
+    if unloading.faults_in_row > parameters.fault_retries and not any(q.blocking for q in unloading.require_job().questions()):
+        why = f"motions failed {unloading.faults_in_row} times in a row, last with {name_of(code)}: {text[:300]}"
+        assist.ask_how_to_go_on(unloading, code, why)
+
+
+def base_ended(unloading: Unloading, request: Request, status: GoalStatus, result: Any | None) -> None:
+    """Book the end of a base move."""
+    job = unloading.require_job()
+    unloading.look_again()
+    unloading.thorough = ""
+    job.back_wanted = False if request.distance_m < 0 else job.back_wanted
+    code = OutcomeCode.BASE_FAILED if result is None else int(result.outcome.code)
+    if code == OutcomeCode.NONE:
+        unloading.base_faults = 0
+        return
+    text = status.value if result is None else result.text[:300]
+    unloading.emit("base.failed", f"{name_of(code)}: {text}", Severity.WARN, request_id=request.request_id)
+    if request.cancel_sent:
+        return
+    unloading.base_faults += 1
+    unloading.retry_at_s = unloading.now.ros_s + unloading.parameters.retry_pause_s
+    if unloading.base_faults > unloading.parameters.base_retries:
+        unloading.finish(
+            OutcomeCode.BASE_FAILED, f"the drive base failed {unloading.base_faults} times, last: {text}; clear its way or its fault"
+        )
+
+
+def plan_failed(unloading: Unloading, text: str) -> None:
+    """The planning core refused its input, or broke: try again on a new picture, then ask."""
+    _fault(unloading, OutcomeCode.INTERNAL, text)
+    unloading.look_again()

@@ -1,0 +1,6 @@
+"""Tests of the planner run without ROS: they need the message classes only."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
