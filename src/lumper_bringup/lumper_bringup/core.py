@@ -11,9 +11,9 @@ from typing import Any
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from lumper_ros.core import CallService, Core, Diagnose, Effect, Effects, Emit, Now, Severity
 
 from lumper_bringup.parameters import ManagerParameters
+from lumper_ros.core import CallService, Core, Diagnose, Effect, Effects, Emit, Now, Severity
 
 
 class NodeState(Enum):
@@ -92,7 +92,9 @@ class LifecycleCore(Core):
         return [*self._advance(now)]
 
     def service_result(self, name: str, tag: str, response: Any | None, now: Now) -> Effects:
-        node = next(node for node in self._nodes if name in (get_state_service(node.name), change_state_service(node.name)))
+        node = next(
+            node for node in self._nodes if name in (get_state_service(node.name), change_state_service(node.name))
+        )
         node.pending = ""
         if name == get_state_service(node.name):
             effects = [*self._told(node, response, now)]
@@ -107,7 +109,12 @@ class LifecycleCore(Core):
             node.misses += 1
             if node.misses >= self._p.misses_allowed and node.state not in (NodeState.LOST, NodeState.UNKNOWN):
                 self._enter(node, NodeState.LOST, now)
-                yield Emit("lifecycle.node_lost", f"{node.name} does not answer any more", Severity.ERROR, values={"node": node.name})
+                yield Emit(
+                    "lifecycle.node_lost",
+                    f"{node.name} does not answer any more",
+                    Severity.ERROR,
+                    values={"node": node.name},
+                )
             return
         node.misses = 0
         before, told = node.state, _BY_ID.get(response.current_state.id, NodeState.CHANGING)
@@ -143,7 +150,12 @@ class LifecycleCore(Core):
         node.asked_s = float("-inf")
         why = "was refused (the node's own log says why)" if response is not None else "was not answered in time"
         node.fault = f"{verb} {why}, {node.failures} time{'s' if node.failures > 1 else ''} in a row"
-        values = {"node": node.name, "transition": verb, "failures": node.failures, "next_try_s": round(delay_s, 1)}
+        values: dict[str, str | float | int | bool] = {
+            "node": node.name,
+            "transition": verb,
+            "failures": node.failures,
+            "next_try_s": round(delay_s, 1),
+        }
         code = "lifecycle.transition_refused" if response is not None else "lifecycle.transition_timeout"
         yield Emit(code, f"{node.name}: {node.fault}; next try in {delay_s:.1f} s", Severity.ERROR, values=values)
 
@@ -205,4 +217,8 @@ class LifecycleCore(Core):
         elif not waiting and self._down_since_s is not None:
             took_s, self._down_since_s = now.steady_s - self._down_since_s, None
             yield Diagnose("system", 0, "all nodes are active")
-            yield Emit("lifecycle.all_active", f"all nodes are active after {took_s:.1f} s", values={"seconds": round(took_s, 2)})
+            yield Emit(
+                "lifecycle.all_active",
+                f"all nodes are active after {took_s:.1f} s",
+                values={"seconds": round(took_s, 2)},
+            )

@@ -1,8 +1,8 @@
 """`lumper_launch`: runs ROS 2 launch XML where `ros2 launch` is not installed.
 
-    lumper_launch FILE [name:=value ...]
-    lumper_launch PACKAGE FILE [name:=value ...]
-    lumper_launch [-s] ...            show the arguments of the launch file
+lumper_launch FILE [name:=value ...]
+lumper_launch PACKAGE FILE [name:=value ...]
+lumper_launch [-s] ...            show the arguments of the launch file
 """
 
 import argparse
@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lumper_bringup.launch_model import PackageError, Packages, declared
 from lumper_bringup.launch_output import Log, log_folder, wants_colour
-from lumper_bringup.launch_plan import PackageError, Packages, Plan, declared, load
+from lumper_bringup.launch_plan import Plan, load
 from lumper_bringup.launch_source import LaunchError
 from lumper_bringup.supervisor import Supervisor
 
@@ -66,8 +67,12 @@ def show_arguments(file: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 0 ended as asked, 1 a process failed, 2 not started."""
-    parser = argparse.ArgumentParser(prog="lumper_launch", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("-s", "--show-args", "--show-arguments", action="store_true", help="show the arguments of the file")
+    parser = argparse.ArgumentParser(
+        prog="lumper_launch", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "-s", "--show-args", "--show-arguments", action="store_true", help="show the arguments of the file"
+    )
     parser.add_argument("words", nargs="+", metavar="FILE | PACKAGE FILE, name:=value")
     options = parser.parse_args(arguments)
     packages = Packages()

@@ -18,7 +18,10 @@ def log_folder(environment: Mapping[str, str]) -> Path:
     """Folder for the logs of one launch, as ROS 2 names it: below ROS_LOG_DIR, ROS_HOME/log or ~/.ros/log."""
     base = environment.get("ROS_LOG_DIR") or str(Path(environment.get("ROS_HOME") or "~/.ros") / "log")
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.localtime())
-    return Path(base).expanduser() / f"{stamp}-{time.time_ns() // 1000 % 1_000_000:06d}-{socket.gethostname()}-{os.getpid()}"
+    return (
+        Path(base).expanduser()
+        / f"{stamp}-{time.time_ns() // 1000 % 1_000_000:06d}-{socket.gethostname()}-{os.getpid()}"
+    )
 
 
 def wants_colour(stream: IO[str], environment: Mapping[str, str]) -> bool:

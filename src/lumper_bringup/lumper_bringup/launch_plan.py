@@ -10,86 +10,19 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from lumper_bringup import launch_values as values
+from lumper_bringup.launch_model import Argument, PackageError, Packages, Process, declared, join_namespace
 from lumper_bringup.launch_rules import check
 from lumper_bringup.launch_source import Call, Element, LaunchError, Text, parse_text, read, unescape
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+T = TypeVar("T")
 _INCLUDE_DEPTH = 32
 OUTPUTS = ("log", "screen", "both", "own_log", "full")
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One process to run. Durations in s. `files` are to be written before it starts."""
-
-    label: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    files: Mapping[Path, str]
-    cwd: str | None
-    output: str
-    shell: bool
-    respawn: bool
-    respawn_delay_s: float
-    respawn_max_retries: int
-    sigterm_timeout_s: float
-    sigkill_timeout_s: float
-    shutdown_on_exit: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """A declared launch argument; `default` is its source text, None = required."""
-
-    name: str
-    default: str | None
-    description: str
-    choices: tuple[str, ...]
-
-
-class PackageError(LookupError):
-    """A package or its executable is not installed; the text names it."""
-
-
-def _installed(find: Callable[[str], str], package: str) -> str:
-    try:
-        return find(package)
-    except (LookupError, ValueError) as error:
-        raise PackageError(f"package {package!r} is not installed; is the workspace built and sourced?") from error
-
-
-class Packages:
-    """Where installed packages are, by the ament index."""
-
-    def share(self, package: str) -> Path:
-        """share folder of `package`.
-
-        Raises:
-            PackageError: not installed.
-        """
-        from ament_index_python.packages import get_package_share_directory
-
-        return Path(_installed(get_package_share_directory, package))
-
-    def executable(self, package: str, name: str) -> Path:
-        """Path of executable `name` of `package`.
-
-        Raises:
-            PackageError: package not installed, or it has no such executable.
-        """
-        from ament_index_python.packages import get_package_prefix
-
-        folder = Path(_installed(get_package_prefix, package)) / "lib" / package
-        file = folder / name
-        if not file.is_file():
-            known = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-            raise PackageError(f"package {package!r} has no executable {name!r}; it has {', '.join(known) or 'none'}")
-        return file
 
 
 @dataclass(slots=True)
@@ -99,40 +32,6 @@ class _Scope:
 
     def copy(self) -> "_Scope":
         return _Scope(dict(self.configurations), dict(self.environment))
-
-
-def join_namespace(base: str | None, namespace: str | None) -> str | None:
-    """`namespace` below `base`, absolute, without a trailing slash; None when both are None."""
-    if namespace is None:
-        joined = base
-    elif not base or namespace.startswith("/"):
-        joined = namespace
-    else:
-        joined = base.rstrip("/") + "/" + namespace
-    if joined is None:
-        return None
-    if joined != "/":
-        joined = joined.rstrip("/")
-    return joined if joined.startswith("/") else "/" + joined
-
-
-def declared(element: Element) -> list[Argument]:
-    """Arguments that a launch file declares, in groups too; not those of files it includes."""
-    found = []
-    for child in element.children:
-        if child.tag == "arg":
-            choices = tuple(unescape(choice.attributes["value"]) for choice in child.children)
-            found.append(
-                Argument(
-                    unescape(child.attributes["name"]),
-                    child.attributes.get("default"),
-                    unescape(child.attributes.get("description", "")),
-                    choices,
-                )
-            )
-        elif child.tag == "group":
-            found += declared(child)
-    return found
 
 
 def load(file: Path) -> Element:
@@ -225,7 +124,9 @@ class Plan:
         (argument,) = declared(Element("launch", {}, element.position, [element]))
         if argument.name not in scope.configurations:
             if argument.default is None:
-                raise element.error(f"launch argument {argument.name!r} is required and was not given ({argument.description})")
+                raise element.error(
+                    f"launch argument {argument.name!r} is required and was not given ({argument.description})"
+                )
             scope.configurations[argument.name] = self._text(element, "default", scope, folder)
         value = scope.configurations[argument.name]
         if argument.choices and value not in argument.choices:
@@ -315,7 +216,9 @@ class Plan:
                 except ValueError:
                     outer = source
                 if not isinstance(outer, str):
-                    raise ValueError(f"{source!r}: substitutions inside a list are not supported; substitute the whole list")
+                    raise ValueError(
+                        f"{source!r}: substitutions inside a list are not supported; substitute the whole list"
+                    )
                 source = outer
             return values.typed(self._perform(parse_text(source, element.error), element, scope, folder), type_name)
         except ValueError as error:
@@ -335,7 +238,9 @@ class Plan:
         for child in element.children:
             if child.tag == "env":
                 environment[self._text(child, "name", scope, folder)] = self._text(child, "value", scope, folder)
-        label = self._text(element, label_attribute, scope, folder) if label_attribute in given else Path(command[0]).name
+        label = (
+            self._text(element, label_attribute, scope, folder) if label_attribute in given else Path(command[0]).name
+        )
         output = environment.get("OVERRIDE_LAUNCH_PROCESS_OUTPUT") or (
             self._text(element, "output", scope, folder) if "output" in given else "log"
         )
@@ -377,7 +282,7 @@ class Plan:
             raise LaunchError(f"launch argument {name}:={configured}: {error}") from error
         return self._literal(element, name, _duration, default)
 
-    def _literal(self, element: Element, name: str, convert: Any, default: Any) -> Any:
+    def _literal(self, element: Element, name: str, convert: Callable[[str], T], default: T) -> T:
         if name not in element.attributes:
             return default
         try:

@@ -43,9 +43,9 @@ RULES: dict[str, Rule] = {
 # <arg> inside <include> passes a value on instead of declaring an argument.
 _PASSED_ARGUMENT = _rule("name value")
 # Attributes in which launch makes no substitutions.
-_LITERAL = frozenset(
-    "scoped shell respawn_delay respawn_max_retries sigterm_timeout sigkill_timeout on_exit version type".split()
-)
+_LITERAL = _rule(
+    "scoped shell respawn_delay respawn_max_retries sigterm_timeout sigkill_timeout on_exit version type"
+).required
 
 
 def _listed(names: frozenset[str]) -> str:
@@ -68,7 +68,9 @@ def check(element: Element, parent: str = "") -> None:
         if name not in element.attributes:
             raise element.error(f"attribute {name!r} is missing")
     for name, value in element.attributes.items():
-        if name not in _LITERAL and not (element.tag == "arg" and parent != "include" and name in ("name", "description")):
+        if name not in _LITERAL and not (
+            element.tag == "arg" and parent != "include" and name in ("name", "description")
+        ):
             parse_text(value, element.error)
     if "if" in element.attributes and "unless" in element.attributes:
         raise element.error("'if' and 'unless' cannot be used together")

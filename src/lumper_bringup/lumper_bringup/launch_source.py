@@ -61,7 +61,9 @@ def read(file: Path) -> Element:
 
     def text(data: str) -> None:
         if data.strip():
-            raise here().error(f"text {data.strip()!r} between elements has no meaning; launch XML uses attributes only")
+            raise here().error(
+                f"text {data.strip()!r} between elements has no meaning; launch XML uses attributes only"
+            )
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -148,7 +150,9 @@ class _Scanner:
                 parts.append(self._call())
                 continue
             if self.source[self.at] in "('\"":
-                raise self.fail(f"unexpected {self.source[self.at]} at character {self.at + 1} (escape it with a backslash)")
+                raise self.fail(
+                    f"unexpected {self.source[self.at]} at character {self.at + 1} (escape it with a backslash)"
+                )
             parts.append(self._literal(" '\"()"))
         return tuple(parts)
 

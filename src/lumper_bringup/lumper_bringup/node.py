@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState, GetState
-from lumper_ros.host import Host, load_parameters
-from lumper_ros.interfaces import MANAGER
-from lumper_ros.clients import ServiceCaller
-from lumper_ros.parameters import ParameterError
-from lumper_ros.spin import Spinner
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from lumper_bringup.core import LifecycleCore, change_state_service, get_state_service
 from lumper_bringup.parameters import ManagerParameters
+from lumper_ros.clients import ServiceCaller
+from lumper_ros.host import Host, load_parameters
+from lumper_ros.interfaces import MANAGER
+from lumper_ros.parameters import ParameterError
+from lumper_ros.spin import Spinner
 
 _TICK_HZ = 2.0
 
@@ -41,7 +41,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         spinner = Spinner(rclpy.get_default_context())
         spinner.add(node)
-        node.lumper_failed = False  # type: ignore[attr-defined]
+        node.lumper_failed = False
         try:
             host = ManagerHost(node, spinner, load_parameters(node, ManagerParameters))
         except ParameterError as error:
@@ -50,7 +50,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         host.start()
         spinner.spin()
         host.stop()
-        return 1 if node.lumper_failed else 0  # type: ignore[attr-defined]
+        return 1 if node.lumper_failed else 0
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

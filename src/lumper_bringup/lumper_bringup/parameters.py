@@ -10,14 +10,22 @@ from lumper_ros.parameters import parameter
 class ManagerParameters:
     """Node lifecycle_manager."""
 
-    nodes: tuple[str, ...] = parameter(LIFECYCLE_NODES, doc="lifecycle nodes of this namespace, in the order of bring-up")
+    nodes: tuple[str, ...] = parameter(
+        LIFECYCLE_NODES, doc="lifecycle nodes of this namespace, in the order of bring-up"
+    )
     watch_period_s: float = parameter(1.0, low=0.5, high=10.0, doc="an active node is asked for its state this often")
     answer_timeout_s: float = parameter(0.8, low=0.2, high=5.0, doc="a question for the state is lost after this")
-    misses_allowed: int = parameter(2, low=1, high=10, doc="a node is lost when so many questions in a row stay unanswered")
+    misses_allowed: int = parameter(
+        2, low=1, high=10, doc="a node is lost when so many questions in a row stay unanswered"
+    )
     transition_timeout_s: float = parameter(30.0, low=1.0, high=300.0, doc="a transition that takes longer has failed")
-    retry_first_s: float = parameter(0.5, low=0.1, high=10.0, doc="wait before a failed transition is tried again; doubles each time")
+    retry_first_s: float = parameter(
+        0.5, low=0.1, high=10.0, doc="wait before a failed transition is tried again; doubles each time"
+    )
     retry_max_s: float = parameter(10.0, low=0.1, high=300.0, doc="longest wait between two tries")
-    late_s: float = parameter(30.0, low=1.0, high=600.0, doc="a node that is not active for this long is reported as an error")
+    late_s: float = parameter(
+        30.0, low=1.0, high=600.0, doc="a node that is not active for this long is reported as an error"
+    )
 
     def validate(self) -> list[str]:
         """Faults of values that do not fit together."""

@@ -10,13 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import rclpy
-from geometry_msgs.msg import Transform, TransformStamped, Vector3
 from geometry_msgs.msg import Quaternion as QuaternionMessage
-from lumper_ros.host import load_parameters
-from lumper_ros.interfaces import STATE, TOPICS, resolve_type
-from lumper_ros.parameters import ParameterError
-from lumper_ros.qos import qos
-from lumper_ros.spin import Spinner
+from geometry_msgs.msg import Transform, TransformStamped, Vector3
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
@@ -25,9 +20,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from lumper_bringup.launch_plan import PackageError, Packages
+from lumper_bringup.launch_model import PackageError, Packages
 from lumper_bringup.parameters import StatePublisherParameters
 from lumper_bringup.urdf import FIXED, Joint, UrdfError, parse, positions_of, transform
+from lumper_ros.host import load_parameters
+from lumper_ros.interfaces import STATE, TOPICS, resolve_type
+from lumper_ros.parameters import ParameterError
+from lumper_ros.qos import qos
+from lumper_ros.spin import Spinner
 
 
 def standard_executable() -> str | None:
@@ -94,7 +94,9 @@ class StatePublisher:
 
     def _refuse(self, what: str) -> None:
         self._refused += 1
-        text = f"joint_states refused, {self._refused} so far: names and positions must be equal in number, finite: {what}"
+        text = (
+            f"joint_states refused, {self._refused} so far: names and positions must be equal in number, finite: {what}"
+        )
         self._node.get_logger().warning(text, throttle_duration_sec=5.0)
 
     def _message(self, joint: Joint, position: float, stamp: Any) -> TransformStamped:

@@ -4,6 +4,7 @@ Each process gets a process group of its own, so that what it starts goes with i
 process (it is their sub-reaper); and the kernel kills the direct children should this process itself be killed.
 """
 
+import contextlib
 import ctypes
 import heapq
 import os
@@ -16,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from lumper_bringup.launch_model import Process
 from lumper_bringup.launch_output import Log
-from lumper_bringup.launch_plan import Process
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -148,10 +149,12 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,
-                preexec_fn=in_child,
+                preexec_fn=in_child,  # noqa: PLW1509 (there are no other threads here)
             )
         except (OSError, subprocess.SubprocessError) as error:
-            self._log.launcher("ERROR", process.label, f"cannot be started: {error} (command: {' '.join(process.command)})")
+            self._log.launcher(
+                "ERROR", process.label, f"cannot be started: {error} (command: {' '.join(process.command)})"
+            )
             self._failed = True
             self._shut_down()
             return
@@ -219,7 +222,9 @@ class Supervisor:
             self._shut_down()
             return
         harder = signal.SIGTERM if self._stop_requests == 2 else signal.SIGKILL
-        self._log.launcher("WARN", "launch", f"{number.name} received again: sending {harder.name} to what is still running")
+        self._log.launcher(
+            "WARN", "launch", f"{number.name} received again: sending {harder.name} to what is still running"
+        )
         for child in self._children:
             if child.popen is not None:
                 self._signal_group(child.popen.pid, harder)
@@ -252,10 +257,8 @@ class Supervisor:
 
     @staticmethod
     def _signal_group(pid: int, number: signal.Signals) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number)
-        except ProcessLookupError:
-            pass
 
     def _sweep(self) -> None:
         """End what the plan's processes left behind: members of their groups, and daemons that came to us as orphans."""

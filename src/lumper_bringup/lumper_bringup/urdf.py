@@ -4,9 +4,9 @@ Source of the conventions: the URDF joint specification (origin xyz and fixed-ax
 """
 
 import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -95,7 +95,9 @@ def _joint(element: ElementTree.Element, links: set[str]) -> Joint:
     attributes: Mapping[str, str] = {} if origin is None else origin.attrib
     rpy = _numbers(attributes.get("rpy"), (0.0, 0.0, 0.0), f"joint {name}: origin rpy")
     axis_element = element.find("axis")
-    axis = _numbers(None if axis_element is None else axis_element.get("xyz"), (1.0, 0.0, 0.0), f"joint {name}: axis xyz")
+    axis = _numbers(
+        None if axis_element is None else axis_element.get("xyz"), (1.0, 0.0, 0.0), f"joint {name}: axis xyz"
+    )
     length = math.hypot(*axis)
     if length < 1e-9:
         raise UrdfError(f"joint {name}: axis xyz is zero")
