@@ -1,0 +1,80 @@
+#pragma once
+
+#include <unordered_map>
+#include <vector>
+
+#include "lumper_core/types.hpp"
+
+namespace lumper_core {
+
+/// One flat contact between two bodies. The force on b at each point is a non-negative combination of
+/// normal +- friction * tangent1 and normal +- friction * tangent2 (an inner approximation of Coulomb's cone).
+struct Patch {
+  static constexpr int kMaxPoints = 8;
+  int32_t a = 0;  ///< lower body of a support contact: a slot, or an Environment value
+  int32_t b = 0;  ///< slot of the body that is pushed along +normal
+  Vec3 normal = Vec3::UnitZ();
+  Vec3 tangent1 = Vec3::UnitX();
+  Vec3 tangent2 = Vec3::UnitY();
+  double friction = 0.0;
+  double gap_m = 0.0;
+  bool support = false;
+  int count = 0;
+  std::array<Vec3, kMaxPoints> points;
+};
+
+/// Exact face-face contact of two boxes within the tolerances; count == 0: none. `deepest_m`: interpenetration found.
+Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameters, double* deepest_m);
+
+/// Contacts of a box with floor and trailer walls.
+void environment_contacts(const Box& box, int32_t slot, const Trailer& trailer, const StaticsParameters& parameters,
+                          std::vector<Patch>* patches);
+
+/// Boxes in slots with their contacts, kept up to date on add, remove and move through a spatial hash.
+class ContactGraph {
+ public:
+  ContactGraph(const Trailer& trailer, const StaticsParameters& parameters);
+
+  int32_t add(const Box& box);
+  void remove(int32_t slot);
+  void clear();
+
+  const Trailer& trailer() const { return trailer_; }
+  const StaticsParameters& parameters() const { return parameters_; }
+  size_t slots() const { return boxes_.size(); }
+  bool alive(int32_t slot) const { return alive_[static_cast<size_t>(slot)] != 0; }
+  const Box& box(int32_t slot) const { return boxes_[static_cast<size_t>(slot)]; }
+  int32_t slot_of(uint32_t id) const;
+  const std::vector<Patch>& patches() const { return patches_; }
+  /// Patches that touch a slot (indices into patches()).
+  const std::vector<int32_t>& patches_of(int32_t slot) const { return adjacent_[static_cast<size_t>(slot)]; }
+  /// Slots whose axis-aligned bounds, grown by `margin_m`, meet [low, high]; ascending.
+  void query(const Vec3& low, const Vec3& high, double margin_m, std::vector<int32_t>* slots) const;
+  const Vec3& low(int32_t slot) const { return low_[static_cast<size_t>(slot)]; }
+  const Vec3& high(int32_t slot) const { return high_[static_cast<size_t>(slot)]; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  /// Rises with every change of the patches.
+  uint64_t version() const { return version_; }
+
+ private:
+  int64_t cell_key(int x, int y, int z) const;
+  template <typename F>
+  void for_cells(const Vec3& low, const Vec3& high, F visit) const;
+
+  Trailer trailer_;
+  StaticsParameters parameters_;
+  std::vector<Box> boxes_;
+  std::vector<char> alive_;
+  std::vector<Vec3> low_, high_;
+  std::vector<int32_t> free_slots_;
+  std::vector<Patch> patches_;
+  std::vector<int32_t> free_patches_;
+  std::vector<std::vector<int32_t>> adjacent_;
+  std::unordered_map<uint32_t, int32_t> slot_of_id_;
+  std::unordered_map<int64_t, std::vector<int32_t>> cells_;
+  std::vector<std::string> warnings_;
+  mutable std::vector<int32_t> scratch_;
+  uint64_t version_ = 0;
+};
+
+}  // namespace lumper_core

@@ -1,0 +1,380 @@
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "lumper_core/plan.hpp"
+
+namespace lumper_core {
+namespace {
+
+constexpr double kFacing = 0.9;          // cosine between a face's normal and the direction it counts for
+constexpr double kCarryAcceleration_mps2 = 3.0;
+constexpr double kOverlap_m = 0.01;      // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kHeadroom_m = 0.45;     // gripper and wrist above a top grasp
+constexpr double kTopReach_m = 2.25;     // the arm cannot come from above higher than this under a 2.7 m roof
+
+struct FaceView {
+  Vec3 centre, normal, u, v;  // u, v: unit, along the face
+  double size_u, size_v, depth;
+  uint8_t bit;
+};
+
+bool facing(const Box& box, const Vec3& outward, FaceView* view) {
+  const Mat3 axes = box.orientation.toRotationMatrix();
+  for (int k = 0; k < 3; ++k) {
+    const double c = axes.col(k).dot(outward);
+    if (std::abs(c) < kFacing) {
+      continue;
+    }
+    const double sign = c > 0 ? 1.0 : -1.0;
+    view->normal = axes.col(k) * sign;
+    view->centre = box.position + view->normal * (0.5 * box.size[k]);
+    const int iu = (k + 1) % 3;
+    const int iv = (k + 2) % 3;
+    view->u = axes.col(iu);
+    view->v = axes.col(iv);
+    view->size_u = box.size[iu];
+    view->size_v = box.size[iv];
+    view->depth = box.size[k];
+    view->bit = static_cast<uint8_t>(1U << (2 * k + (sign > 0 ? 1 : 0)));
+    return true;
+  }
+  return false;
+}
+
+/// Slots other than `own` whose bounds reach into [low, high] by more than kOverlap_m on every axis.
+std::vector<int32_t> inside(const ContactGraph& graph, const Vec3& low, const Vec3& high,
+                            const std::vector<int32_t>& own) {
+  std::vector<int32_t> found;
+  std::vector<int32_t> result;
+  graph.query(low, high, 0.0, &found);
+  for (const int32_t slot : found) {
+    if (std::find(own.begin(), own.end(), slot) != own.end()) {
+      continue;
+    }
+    const Vec3 depth = graph.high(slot).cwiseMin(high) - graph.low(slot).cwiseMax(low);
+    if ((depth.array() > kOverlap_m).all()) {
+      result.push_back(slot);
+    }
+  }
+  return result;
+}
+
+bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, const Vec3& high) {
+  for (const auto& [from, to] : unknown) {
+    const Vec3 depth = to.cwiseMin(high) - from.cwiseMax(low);
+    if ((depth.array() > kOverlap_m).all()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& slots, const Vec3& outward,
+                       Grasp* grasp) const {
+  // The load: bounding box of the group in the axes of its first box.
+  const Box& first = graph.box(slots[0]);
+  const Mat3 axes = first.orientation.toRotationMatrix();
+  Vec3 low = Vec3::Constant(1e9);
+  Vec3 high = Vec3::Constant(-1e9);
+  double mass = 0.0;
+  Vec3 moment = Vec3::Zero();
+  for (const int32_t slot : slots) {
+    const Box& box = graph.box(slot);
+    const Mat3 own = axes.transpose() * box.orientation.toRotationMatrix();
+    const Vec3 half = own.cwiseAbs() * (0.5 * box.size);
+    const Vec3 centre = axes.transpose() * box.position;
+    low = low.cwiseMin(centre - half);
+    high = high.cwiseMax(centre + half);
+    mass += box.mass + box.mass_sigma;
+    moment += box.position * (box.mass + box.mass_sigma);
+  }
+  const Vec3 centre_of_mass = moment / mass;
+  Box load = first;
+  load.size = high - low;
+  load.position = axes * (0.5 * (low + high));
+  FaceView face;
+  if (!facing(load, outward, &face)) {
+    return false;
+  }
+  // tool0: z into the load; x as level as can be, to the left for a front face.
+  const Vec3 z = -face.normal;
+  const Vec3 level = std::abs(z.z()) > 0.5 ? Vec3::UnitY() : Vec3(Vec3::UnitZ().cross(z));
+  const bool u_is_x = std::abs(face.u.dot(level)) >= std::abs(face.v.dot(level));
+  Vec3 x = u_is_x ? face.u : face.v;
+  if (x.dot(level) < 0.0) {
+    x = -x;
+  }
+  double best_margin = 0.0;
+  for (int quarter = 0; quarter < 2; ++quarter) {
+    const Vec3 tool_x = quarter == 0 ? x : Vec3(z.cross(x));
+    const Vec3 tool_y = z.cross(tool_x);
+    const double cell_w = gripper_.width_m / gripper_.columns;
+    const double cell_h = gripper_.height_m / gripper_.rows;
+    // Try every offset that puts a whole number of zones over the middle of the face.
+    for (int half_x = -(gripper_.columns - 1); half_x <= gripper_.columns - 1; ++half_x) {
+      for (int half_y = -(gripper_.rows - 1); half_y <= gripper_.rows - 1; ++half_y) {
+        const Vec3 centre = face.centre + tool_x * (0.5 * half_x * cell_w) + tool_y * (0.5 * half_y * cell_h);
+        uint32_t zones = 0;
+        int held = 0;
+        double lever = 0.0;  // sum of zone distances from the lowest held edge, for tipping
+        Vec3 zone_centre = Vec3::Zero();
+        std::array<int, Grasp::kMaxIds> per_box{};
+        double lowest = 1e9;
+        std::vector<Vec3> held_centres;
+        for (int row = 0; row < gripper_.rows; ++row) {
+          for (int column = 0; column < gripper_.columns; ++column) {
+            const Vec3 zone = centre + tool_x * ((column + 0.5) * cell_w - 0.5 * gripper_.width_m) +
+                              tool_y * ((row + 0.5) * cell_h - 0.5 * gripper_.height_m);
+            for (size_t b = 0; b < slots.size(); ++b) {
+              FaceView own;
+              const Box& box = graph.box(slots[b]);
+              if (!facing(box, outward, &own)) {
+                return false;
+              }
+              const Vec3 d = zone - own.centre;
+              const double along_u = std::abs(d.dot(own.u));
+              const double along_v = std::abs(d.dot(own.v));
+              const bool wide_u = std::abs(own.u.dot(tool_x)) > 0.5;
+              const double zu = wide_u ? cell_w : cell_h;
+              const double zv = wide_u ? cell_h : cell_w;
+              const double cover_u = std::clamp((0.5 * own.size_u - along_u + 0.5 * zu) / zu, 0.0, 1.0);
+              const double cover_v = std::clamp((0.5 * own.size_v - along_v + 0.5 * zv) / zv, 0.0, 1.0);
+              if (cover_u * cover_v >= gripper_.seal_fraction && std::abs(d.dot(own.normal)) < gripper_.cup_stroke_m) {
+                zones |= 1U << (row * gripper_.columns + column);
+                ++held;
+                ++per_box[b];
+                zone_centre += zone;
+                held_centres.push_back(zone);
+                lowest = std::min(lowest, zone.z() - 0.5 * cell_h);
+                break;
+              }
+            }
+          }
+        }
+        bool all_held = held > 0;
+        for (size_t b = 0; b < slots.size(); ++b) {
+          all_held = all_held && per_box[b] > 0;
+        }
+        if (!all_held) {
+          continue;
+        }
+        zone_centre /= held;
+        for (const Vec3& zone : held_centres) {
+          lever += zone.z() - lowest;
+        }
+        const double weight = mass * kGravity;
+        const double carry = mass * kCarryAcceleration_mps2;
+        double use;
+        if (std::abs(z.z()) > 0.5) {
+          const Vec3 off = centre_of_mass - zone_centre;
+          double radius = 0.5 * std::min(cell_w, cell_h);
+          for (const Vec3& zone : held_centres) {
+            radius = std::max(radius, (zone - zone_centre).norm() + 0.5 * std::min(cell_w, cell_h));
+          }
+          const double tipping = (weight * std::hypot(off.x(), off.y()) + carry * std::abs(off.z())) / radius;
+          use = (weight + carry + tipping) / (held * gripper_.zone_force_n);
+        } else {
+          const double tip = weight * std::abs((centre_of_mass - zone_centre).dot(z));
+          const double shear = std::hypot(weight + 0.5 * carry, carry) / (held * gripper_.zone_force_n * gripper_.shear_friction);
+          use = shear + (tip + 0.0) / std::max(1e-6, gripper_.zone_force_n * lever) +
+                carry / (held * gripper_.zone_force_n) * 0.5;
+        }
+        double margin = 1.0 / use;
+        for (size_t b = 0; b < slots.size() && slots.size() > 1; ++b) {
+          const double own_weight = (graph.box(slots[b]).mass + graph.box(slots[b]).mass_sigma) * kGravity;
+          margin = std::min(margin, per_box[b] * gripper_.zone_force_n * gripper_.shear_friction / (1.5 * own_weight));
+        }
+        // Prefer the unrotated, centred pad where the hold is as good.
+        const double preference = margin * (1.0 - 0.01 * (std::abs(half_x) + std::abs(half_y)) - 0.02 * quarter);
+        if (preference > best_margin) {
+          best_margin = preference;
+          Mat3 tool;
+          tool.col(0) = tool_x;
+          tool.col(1) = tool_y;
+          tool.col(2) = z;
+          grasp->position = centre;
+          grasp->orientation = Quaternion(tool);
+          grasp->zones = zones;
+          grasp->holding_margin = margin;
+        }
+      }
+    }
+  }
+  if (best_margin <= 0.0) {
+    return false;
+  }
+  grasp->count = static_cast<int>(slots.size());
+  for (size_t b = 0; b < slots.size(); ++b) {
+    grasp->slots[b] = slots[b];
+    grasp->ids[b] = graph.box(slots[b]).id;
+  }
+  grasp->mass = mass;
+  const Quaternion inverse = grasp->orientation.conjugate();
+  grasp->load_position = inverse * (load.position - grasp->position);
+  grasp->load_orientation = inverse * load.orientation;
+  const Mat3 in_tool = grasp->load_orientation.toRotationMatrix();
+  grasp->size = in_tool.cwiseAbs() * load.size;
+
+  // Laid down as it stands, turned so that the tool points across the belt (front grasp) or the long side lies along it.
+  const Mat3 load_axes = load.orientation.toRotationMatrix();
+  const Vec3 extent = load_axes.cwiseAbs() * load.size;
+  double yaw = std::abs(z.z()) > 0.5 ? 0.0 : -0.5 * M_PI;
+  const double across = yaw == 0.0 ? extent.y() : extent.x();
+  const double along = yaw == 0.0 ? extent.x() : extent.y();
+  if (across > conveyor_.belt_width_m && along < across) {
+    yaw += 0.5 * M_PI;
+  }
+  grasp->place_orientation = Quaternion(Eigen::AngleAxisd(yaw, Vec3::UnitZ())) * load.orientation;
+  const Vec3 placed = grasp->place_orientation.toRotationMatrix().cwiseAbs() * load.size;
+  grasp->place_position = Vec3(0.0, 0.0, 0.5 * placed.z());
+  return true;
+}
+
+void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>& slots,
+                          const std::vector<std::pair<Vec3, Vec3>>& unknown, std::vector<Grasp>* grasps,
+                          Rejection* why_not) const {
+  Vec3 low = Vec3::Constant(1e9);
+  Vec3 high = Vec3::Constant(-1e9);
+  bool carries = false;
+  bool front_seen = true;
+  bool top_seen = true;
+  for (const int32_t slot : slots) {
+    low = low.cwiseMin(graph.low(slot));
+    high = high.cwiseMax(graph.high(slot));
+    for (const int32_t index : graph.patches_of(slot)) {
+      const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+      carries = carries || (patch.support && patch.a == slot &&
+                            std::find(slots.begin(), slots.end(), patch.b) == slots.end());
+    }
+    const Box& box = graph.box(slot);
+    FaceView face;
+    const bool front = facing(box, -Vec3::UnitX(), &face);
+    front_seen = front_seen && front && (box.visible_faces == 0 || (box.visible_faces & face.bit) != 0);
+    const bool top = facing(box, Vec3::UnitZ(), &face);
+    top_seen = top_seen && top && (box.visible_faces == 0 || (box.visible_faces & face.bit) != 0);
+  }
+  const double depth = high.x() - low.x();
+  const double pull = depth + parameters_.extract_margin_m;
+  const Vec3 in_front_low(low.x() - pull, low.y(), low.z());
+  const Vec3 in_front_high(low.x(), high.y(), high.z());
+  const auto blockers = inside(graph, in_front_low, in_front_high, slots);
+  const bool front_unknown = meets(unknown, in_front_low, in_front_high);
+
+  Rejection reason;
+  reason.carton_id = graph.box(slots[0]).id;
+  const auto offer = [&](Grasp grasp, Stroke stroke, double lift, double tilt, double speed) {
+    grasp.stroke = stroke;
+    grasp.lift = lift;
+    grasp.tilt = tilt;
+    grasp.speed_limit = speed;
+    grasp.extract = Vec3(-pull, 0.0, 0.0);
+    grasps->push_back(grasp);
+  };
+  const size_t before = grasps->size();
+  double best_margin = 0.0;
+  double load_mass = 0.0;
+  if (front_seen && blockers.empty() && !front_unknown) {
+    Grasp grasp;
+    if (hold(graph, slots, -Vec3::UnitX(), &grasp)) {
+      best_margin = std::max(best_margin, grasp.holding_margin);
+      load_mass = grasp.mass;
+      if (grasp.holding_margin >= gripper_.safety_factor && grasp.mass <= arm_.payload_kg) {
+        const Vec3 above_low(low.x() - pull, low.y(), high.z() - 1e-3);
+        const Vec3 above_high(high.x(), high.y(), high.z() + parameters_.lift_m + kOverlap_m);
+        const bool room = high.z() + parameters_.lift_m + 0.01 < graph.trailer().height_m;
+        if (!carries && room && inside(graph, above_low, above_high, slots).empty()) {
+          offer(grasp, Stroke::kLiftPull, parameters_.lift_m, 0.0, parameters_.pull_speed_mps);
+        }
+        offer(grasp, Stroke::kFrontPull, 0.0, 0.0, parameters_.pull_speed_mps);
+        offer(grasp, Stroke::kSlowPull, 0.0, 0.0, parameters_.slow_pull_speed_mps);
+        if (!carries) {
+          offer(grasp, Stroke::kTiltPull, 0.0, parameters_.tilt_rad, parameters_.slow_pull_speed_mps);
+        }
+      }
+    }
+  }
+  if (top_seen && !carries) {
+    const double headroom = graph.trailer().height_m - high.z();
+    Grasp grasp;
+    if (headroom > kHeadroom_m && high.z() < kTopReach_m && hold(graph, slots, Vec3::UnitZ(), &grasp)) {
+      best_margin = std::max(best_margin, grasp.holding_margin);
+      load_mass = grasp.mass;
+      double lift = parameters_.lift_m;
+      if (!blockers.empty()) {
+        double top = 0.0;
+        for (const int32_t slot : blockers) {
+          top = std::max(top, graph.high(slot).z());
+        }
+        lift = top - low.z() + parameters_.lift_m;
+      }
+      const Vec3 rise_low(low.x() - pull, low.y(), high.z());
+      const Vec3 rise_high(high.x(), high.y(), high.z() + lift + kOverlap_m);
+      const bool clear = high.z() + lift + 0.3 < graph.trailer().height_m &&
+                         inside(graph, Vec3(low.x(), low.y(), high.z()), rise_high, slots).empty() &&
+                         !meets(unknown, rise_low, rise_high) && !front_unknown;
+      if (clear && grasp.holding_margin >= gripper_.safety_factor && grasp.mass <= arm_.payload_kg) {
+        offer(grasp, Stroke::kTopPick, lift, 0.0, parameters_.pull_speed_mps);
+      }
+    }
+  }
+  if (grasps->size() != before || why_not == nullptr) {
+    return;
+  }
+  std::ostringstream text;
+  if (best_margin > 0.0 && (best_margin < gripper_.safety_factor || load_mass > arm_.payload_kg)) {
+    reason.reason = Reason::kTooHeavy;
+    reason.figure = load_mass;
+    reason.limit = load_mass > arm_.payload_kg ? arm_.payload_kg : load_mass * best_margin / gripper_.safety_factor;
+    text << "weighs " << load_mass << " kg; the best hold carries " << reason.limit << " kg";
+  } else if (!blockers.empty() || carries) {
+    reason.reason = Reason::kBlocked;
+    for (const int32_t slot : blockers) {
+      reason.because_of.push_back(graph.box(slot).id);
+    }
+    for (const int32_t slot : slots) {
+      for (const int32_t index : graph.patches_of(slot)) {
+        const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+        if (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end()) {
+          const uint32_t id = graph.box(patch.b).id;
+          if (std::find(reason.because_of.begin(), reason.because_of.end(), id) == reason.because_of.end()) {
+            reason.because_of.push_back(id);
+          }
+        }
+      }
+    }
+    reason.figure = static_cast<double>(reason.because_of.size());
+    text << reason.because_of.size() << " cartons stand in front of it or on it";
+  } else {
+    reason.reason = Reason::kNoGrasp;
+    reason.figure = best_margin;
+    reason.limit = gripper_.safety_factor;
+    text << (front_unknown ? "its way out leads through space that was not seen" : "no seen face can be held");
+  }
+  reason.text = text.str();
+  *why_not = reason;
+}
+
+void GraspFinder::find(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
+                       std::vector<Grasp>* grasps, Rejection* why_not) const {
+  strokes(graph, {slot}, unknown, grasps, why_not);
+}
+
+void GraspFinder::find_pairs(const ContactGraph& graph, int32_t slot,
+                             const std::vector<std::pair<Vec3, Vec3>>& unknown, std::vector<Grasp>* grasps) const {
+  if (parameters_.max_group < 2) {
+    return;
+  }
+  for (const int32_t index : graph.patches_of(slot)) {
+    const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+    // Each pair once: from its `a` side. Neighbours along x cannot be held by one pad.
+    if (patch.a != slot || patch.b < 0 || std::abs(patch.normal.x()) > 0.5) {
+      continue;
+    }
+    strokes(graph, {patch.a, patch.b}, unknown, grasps, nullptr);
+  }
+}
+
+}  // namespace lumper_core

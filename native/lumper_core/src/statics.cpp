@@ -1,0 +1,829 @@
+#include "lumper_core/statics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace lumper_core {
+namespace {
+
+constexpr double kLength_m = 0.3;       // makes angular unknowns comparable to linear ones
+constexpr double kCompliance = 1e-7;    // (m/s^2) / N: the proximal weight of the multipliers
+constexpr double kBalance_n = 1e-5;     // a box is balanced when no component of its residual exceeds this
+constexpr double kGradient_n = 1e-7;
+constexpr int kMaxNewton = 80;
+constexpr int kMaxOuter = 12;
+constexpr int kMaxFallRounds = 6;
+constexpr size_t kMaxFallSet = 48;
+
+Vec6 spatial(const Vec3& force, const Vec3& arm) {
+  Vec6 w;
+  w.head<3>() = force;
+  w.tail<3>() = arm.cross(force);
+  return w;
+}
+
+Mat3 skew(const Vec3& r) {
+  Mat3 m;
+  m << 0.0, -r.z(), r.y(), r.z(), 0.0, -r.x(), -r.y(), r.x(), 0.0;
+  return m;
+}
+
+}  // namespace
+
+Statics::Statics(const ContactGraph& graph) : graph_(&graph) {}
+
+void Statics::resize() {
+  const size_t slots = graph_->slots();
+  const size_t patches = graph_->patches().size();
+  lambda_.assign(patches * kStride, 0.0);
+  external_.assign(slots, Vec6::Zero());
+  residual_.assign(slots, Vec6::Zero());
+  velocity_.assign(slots, Vec6::Zero());
+  relief_.assign(slots, Vec6::Zero());
+  mass_.assign(slots, 1.0);
+  inertia_.assign(slots, Mat3::Identity());
+  patch_stamp_.assign(patches, 0);
+  local_stamp_.assign(patches, 0);
+  slot_stamp_.assign(slots, 0);
+  removed_stamp_.assign(slots, 0);
+  member_stamp_.assign(slots, 0);
+  local_index_.assign(slots, -1);
+  epoch_ = member_epoch_ = local_epoch_ = 0;
+  pile_hash_ = fnv1a(nullptr, 0);
+  for (size_t s = 0; s < slots; ++s) {
+    const auto slot = static_cast<int32_t>(s);
+    if (!graph_->alive(slot)) {
+      continue;
+    }
+    const Box& box = graph_->box(slot);
+    mass_[s] = box.mass;
+    const Mat3 axes = box.orientation.toRotationMatrix();
+    const Vec3 sq = box.size.cwiseProduct(box.size);
+    const Vec3 principal = Vec3(sq.y() + sq.z(), sq.x() + sq.z(), sq.x() + sq.y()) * (box.mass / 12.0);
+    inertia_[s] = axes * principal.asDiagonal() * axes.transpose() / (kLength_m * kLength_m);
+    external_[s][2] = -box.mass * kGravity;
+    pile_hash_ = fnv1a(&box.id, sizeof(box.id), pile_hash_);
+    pile_hash_ = fnv1a(box.position.data(), 3 * sizeof(double), pile_hash_);
+    pile_hash_ = fnv1a(box.orientation.coeffs().data(), 4 * sizeof(double), pile_hash_);
+    pile_hash_ = fnv1a(box.size.data(), 3 * sizeof(double), pile_hash_);
+    pile_hash_ = fnv1a(&box.mass, sizeof(double), pile_hash_);
+    pile_hash_ = fnv1a(&box.friction, sizeof(double), pile_hash_);
+  }
+}
+
+void Statics::touch_patch(int32_t patch) {
+  const auto p = static_cast<size_t>(patch);
+  if (patch_stamp_[p] == epoch_) {
+    return;
+  }
+  patch_stamp_[p] = epoch_;
+  Undo undo;
+  undo.index = patch;
+  std::copy_n(&lambda_[p * kStride], kStride, undo.lambda.begin());
+  undo_patches_.push_back(undo);
+}
+
+void Statics::touch_slot(int32_t slot) {
+  const auto s = static_cast<size_t>(slot);
+  if (slot_stamp_[s] != epoch_) {
+    slot_stamp_[s] = epoch_;
+    undo_slots_.emplace_back(slot, residual_[s]);
+  }
+}
+
+void Statics::wake(int32_t slot) {
+  const auto s = static_cast<size_t>(slot);
+  if (removed_stamp_[s] != epoch_ && residual_[s].cwiseAbs().maxCoeff() > kBalance_n) {
+    heap_.emplace_back(graph_->low(slot).z(), slot);
+    std::push_heap(heap_.begin(), heap_.end());
+  }
+}
+
+void Statics::begin(const std::vector<int32_t>& removed) {
+  ++epoch_;
+  ++member_epoch_;
+  undo_patches_.clear();
+  undo_slots_.clear();
+  undo_external_.clear();
+  heap_.clear();
+  set_.clear();
+  iterations_ = 0;
+  largest_set_ = 0;
+  for (const int32_t slot : removed) {
+    removed_stamp_[static_cast<size_t>(slot)] = epoch_;
+  }
+  for (const int32_t slot : removed) {
+    for (const int32_t index : graph_->patches_of(slot)) {
+      const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
+      const int32_t other = patch.a == slot ? patch.b : patch.a;
+      if (other < 0 || removed_stamp_[static_cast<size_t>(other)] == epoch_) {
+        continue;
+      }
+      const double* lambda = &lambda_[static_cast<size_t>(index) * kStride];
+      const double sign = patch.b == other ? -1.0 : 1.0;
+      Vec6 lost = Vec6::Zero();
+      bool loaded = false;
+      for (int k = 0; k < patch.count; ++k) {
+        const double* l = lambda + k * kGenerators;
+        const double normal = l[0] + l[1] + l[2] + l[3];
+        if (normal == 0.0) {
+          continue;
+        }
+        loaded = true;
+        const Vec3 force = patch.normal * normal + patch.tangent1 * (patch.friction * (l[0] - l[1])) +
+                           patch.tangent2 * (patch.friction * (l[2] - l[3]));
+        lost += spatial(force, (patch.points[static_cast<size_t>(k)] - graph_->box(other).position) / kLength_m);
+      }
+      if (loaded) {
+        touch_slot(other);
+        residual_[static_cast<size_t>(other)] += sign * lost;
+        wake(other);
+      }
+    }
+  }
+}
+
+void Statics::end() {
+  for (const Undo& undo : undo_patches_) {
+    std::copy_n(undo.lambda.begin(), kStride, &lambda_[static_cast<size_t>(undo.index) * kStride]);
+  }
+  for (const auto& [slot, residual] : undo_slots_) {
+    residual_[static_cast<size_t>(slot)] = residual;
+  }
+  for (const auto& [slot, external] : undo_external_) {
+    external_[static_cast<size_t>(slot)] = external;
+  }
+}
+
+void Statics::gather(const std::vector<int32_t>& set, bool lower_only) {
+  ++local_epoch_;
+  local_count_ = 0;
+  for (size_t i = 0; i < set.size(); ++i) {
+    local_index_[static_cast<size_t>(set[i])] = static_cast<int32_t>(i);
+  }
+  const auto index_in_set = [&](int32_t body) -> int32_t {
+    if (body < 0) {
+      return -1;
+    }
+    const int32_t i = local_index_[static_cast<size_t>(body)];
+    return i >= 0 && i < static_cast<int32_t>(set.size()) && set[static_cast<size_t>(i)] == body ? i : -1;
+  };
+  for (const int32_t slot : set) {
+    for (const int32_t index : graph_->patches_of(slot)) {
+      const auto p = static_cast<size_t>(index);
+      if (local_stamp_[p] == local_epoch_) {
+        continue;
+      }
+      const Patch& patch = graph_->patches()[p];
+      if (lower_only && !(patch.support && patch.b == slot)) {
+        continue;
+      }
+      if ((patch.a >= 0 && removed_stamp_[static_cast<size_t>(patch.a)] == epoch_) ||
+          removed_stamp_[static_cast<size_t>(patch.b)] == epoch_) {
+        continue;
+      }
+      local_stamp_[p] = local_epoch_;
+      if (local_count_ == locals_.size()) {
+        locals_.emplace_back();
+      }
+      LocalPatch& local = locals_[local_count_++];
+      local.patch = index;
+      local.a = index_in_set(patch.a);
+      local.b = index_in_set(patch.b);
+      local.count = patch.count;
+      local.mu = patch.friction;
+      local.generators = patch.friction > 0.0 ? 4 : 1;
+      local.normal = patch.normal;
+      local.tangent1 = patch.tangent1;
+      local.tangent2 = patch.tangent2;
+      for (int k = 0; k < patch.count; ++k) {
+        const Vec3& point = patch.points[static_cast<size_t>(k)];
+        if (local.a >= 0) {
+          local.arm_a[static_cast<size_t>(k)] = (point - graph_->box(patch.a).position) / kLength_m;
+        }
+        if (local.b >= 0) {
+          local.arm_b[static_cast<size_t>(k)] = (point - graph_->box(patch.b).position) / kLength_m;
+        }
+      }
+      std::copy_n(&lambda_[p * kStride], kStride, local.previous.begin());
+      local.lambda = local.previous;
+    }
+  }
+  rest_.resize(set.size());
+  v_.resize(set.size());
+  gradient_.resize(set.size());
+  step_.resize(set.size());
+  for (size_t i = 0; i < set.size(); ++i) {
+    rest_[i] = residual_[static_cast<size_t>(set[i])];
+    v_[i].setZero();
+  }
+}
+
+// Gradient of E(v) = v'Mv/2 - rest'v + sum of the proximal contact terms, and its generalised Hessian. Returns the
+// largest absolute component of the gradient.
+double Statics::evaluate(bool hessian) {
+  const size_t n = v_.size();
+  for (size_t i = 0; i < n; ++i) {
+    const auto s = static_cast<size_t>((*current_set_)[i]);
+    gradient_[i].head<3>() = mass_[s] * v_[i].head<3>();
+    gradient_[i].tail<3>().noalias() = inertia_[s] * v_[i].tail<3>();
+    gradient_[i] -= rest_[i];
+    if (hessian) {
+      Mat6& diagonal = matrix_.diagonal(static_cast<int>(i));
+      diagonal.topLeftCorner<3, 3>().diagonal().array() += mass_[s];
+      diagonal.bottomRightCorner<3, 3>() += inertia_[s];
+    }
+  }
+  const double stiffness = 1.0 / kCompliance;
+  for (size_t c = 0; c < local_count_; ++c) {
+    LocalPatch& local = locals_[c];
+    Vec6 wrench_a = Vec6::Zero();
+    Vec6 wrench_b = Vec6::Zero();
+    Mat6 aa, bb, ab;
+    bool stiff = false;
+    if (hessian) {
+      aa.setZero();
+      bb.setZero();
+      ab.setZero();
+    }
+    for (int k = 0; k < local.count; ++k) {
+      const auto point = static_cast<size_t>(k);
+      Vec3 u = Vec3::Zero();
+      if (local.b >= 0) {
+        const Vec6& v = v_[static_cast<size_t>(local.b)];
+        u += v.head<3>() + v.tail<3>().cross(local.arm_b[point]);
+      }
+      if (local.a >= 0) {
+        const Vec6& v = v_[static_cast<size_t>(local.a)];
+        u -= v.head<3>() + v.tail<3>().cross(local.arm_a[point]);
+      }
+      const double un = local.normal.dot(u);
+      const size_t base = point * kGenerators;
+      double fn = 0.0, f1 = 0.0, f2 = 0.0;   // change of the force against `previous`
+      double kn = 0.0, k1 = 0.0, k2 = 0.0;   // active generators: all, on axis 1, on axis 2
+      double c1 = 0.0, c2 = 0.0;             // signed counts on each axis
+      if (local.generators == 1) {
+        local.value[base] = un;
+        const double l = local.previous[base] - un * stiffness;
+        const double lambda = l > 0.0 ? l : 0.0;
+        local.lambda[base] = lambda;
+        fn = lambda - local.previous[base];
+        kn = l >= 0.0 ? 1.0 : 0.0;
+      } else {
+        const double u1 = local.mu * local.tangent1.dot(u);
+        const double u2 = local.mu * local.tangent2.dot(u);
+        const double values[4] = {un + u1, un - u1, un + u2, un - u2};
+        for (size_t j = 0; j < 4; ++j) {
+          local.value[base + j] = values[j];
+          const double l = local.previous[base + j] - values[j] * stiffness;
+          const double lambda = l > 0.0 ? l : 0.0;
+          local.lambda[base + j] = lambda;
+          const double change = lambda - local.previous[base + j];
+          const double sign = (j & 1U) != 0U ? -1.0 : 1.0;
+          fn += change;
+          (j < 2 ? f1 : f2) += sign * change;
+          if (l >= 0.0) {
+            kn += 1.0;
+            (j < 2 ? k1 : k2) += 1.0;
+            (j < 2 ? c1 : c2) += sign;
+          }
+        }
+      }
+      const Vec3 force =
+          local.normal * fn + local.tangent1 * (local.mu * f1) + local.tangent2 * (local.mu * f2);
+      if (local.a >= 0) {
+        wrench_a += spatial(force, local.arm_a[point]);
+      }
+      if (local.b >= 0) {
+        wrench_b += spatial(force, local.arm_b[point]);
+      }
+      if (hessian && kn > 0.0) {
+        stiff = true;
+        const double mu = local.mu;
+        const Vec3 mixed = local.tangent1 * (mu * c1) + local.tangent2 * (mu * c2);
+        Mat3 stiffness_point = (local.normal * kn + mixed) * local.normal.transpose();
+        stiffness_point += local.normal * mixed.transpose();
+        stiffness_point += local.tangent1 * (mu * mu * k1) * local.tangent1.transpose();
+        stiffness_point += local.tangent2 * (mu * mu * k2) * local.tangent2.transpose();
+        stiffness_point *= stiffness;
+        if (local.a >= 0) {
+          const Mat3 r = skew(local.arm_a[point]);
+          const Mat3 rk = r * stiffness_point;
+          aa.topLeftCorner<3, 3>() += stiffness_point;
+          aa.bottomLeftCorner<3, 3>() += rk;
+          aa.bottomRightCorner<3, 3>().noalias() -= rk * r;
+        }
+        if (local.b >= 0) {
+          const Mat3 r = skew(local.arm_b[point]);
+          const Mat3 rk = r * stiffness_point;
+          bb.topLeftCorner<3, 3>() += stiffness_point;
+          bb.bottomLeftCorner<3, 3>() += rk;
+          bb.bottomRightCorner<3, 3>().noalias() -= rk * r;
+          if (local.a >= 0) {
+            const Mat3 q = skew(local.arm_a[point]);
+            const Mat3 kq = stiffness_point * q;
+            ab.topLeftCorner<3, 3>() -= stiffness_point;
+            ab.topRightCorner<3, 3>() += kq;
+            ab.bottomLeftCorner<3, 3>() -= rk;
+            ab.bottomRightCorner<3, 3>().noalias() += r * kq;
+          }
+        }
+      }
+    }
+    if (local.a >= 0) {
+      gradient_[static_cast<size_t>(local.a)] += wrench_a;
+    }
+    if (local.b >= 0) {
+      gradient_[static_cast<size_t>(local.b)] -= wrench_b;
+    }
+    if (stiff) {
+      if (local.a >= 0) {
+        aa.topRightCorner<3, 3>() = aa.bottomLeftCorner<3, 3>().transpose();
+        matrix_.diagonal(local.a) += aa;
+      }
+      if (local.b >= 0) {
+        bb.topRightCorner<3, 3>() = bb.bottomLeftCorner<3, 3>().transpose();
+        matrix_.diagonal(local.b) += bb;
+        if (local.a >= 0) {
+          bool transposed = false;
+          Mat6& block = matrix_.off_diagonal(local.b, local.a, &transposed);
+          if (transposed) {
+            block += ab.transpose();
+          } else {
+            block += ab;
+          }
+        }
+      }
+    }
+  }
+  double largest = 0.0;
+  for (size_t i = 0; i < n; ++i) {
+    largest = std::max(largest, gradient_[i].cwiseAbs().maxCoeff());
+  }
+  return largest;
+}
+
+Statics::Outcome Statics::solve(const std::vector<int32_t>& set, bool lower_only) {
+  current_set_ = &set;
+  gather(set, lower_only);
+  const size_t n = set.size();
+  largest_set_ = std::max(largest_set_, static_cast<int>(n));
+  matrix_.begin(static_cast<int>(n));
+  for (size_t c = 0; c < local_count_; ++c) {
+    if (locals_[c].a >= 0 && locals_[c].b >= 0) {
+      matrix_.connect(locals_[c].a, locals_[c].b);
+    }
+  }
+  matrix_.analyse();
+  const double stiffness = 1.0 / kCompliance;
+
+  for (int outer = 0; outer < kMaxOuter; ++outer) {
+    bool converged = false;
+    for (int newton = 0; newton < kMaxNewton; ++newton) {
+      ++iterations_;
+      matrix_.zero();
+      const double largest = evaluate(true);
+      if (largest < kGradient_n) {
+        converged = true;
+        break;
+      }
+      if (!matrix_.factor()) {
+        return Outcome::kLimit;
+      }
+      double slope = 0.0;
+      for (size_t i = 0; i < n; ++i) {
+        step_[i] = -gradient_[i];
+      }
+      matrix_.solve(step_.data());
+      double quadratic = 0.0;
+      double linear = 0.0;
+      for (size_t i = 0; i < n; ++i) {
+        const auto s = static_cast<size_t>(set[i]);
+        slope += step_[i].dot(gradient_[i]);
+        Vec6 ms;
+        ms.head<3>() = mass_[s] * step_[i].head<3>();
+        ms.tail<3>().noalias() = inertia_[s] * step_[i].tail<3>();
+        quadratic += step_[i].dot(ms);
+        linear += v_[i].dot(ms) - rest_[i].dot(step_[i]);
+      }
+      // Rate of change of every generator along the step, for the exact line search on a piecewise quadratic.
+      for (size_t c = 0; c < local_count_; ++c) {
+        LocalPatch& local = locals_[c];
+        for (int k = 0; k < local.count; ++k) {
+          const auto point = static_cast<size_t>(k);
+          Vec3 u = Vec3::Zero();
+          if (local.b >= 0) {
+            const Vec6& d = step_[static_cast<size_t>(local.b)];
+            u += d.head<3>() + d.tail<3>().cross(local.arm_b[point]);
+          }
+          if (local.a >= 0) {
+            const Vec6& d = step_[static_cast<size_t>(local.a)];
+            u -= d.head<3>() + d.tail<3>().cross(local.arm_a[point]);
+          }
+          const double un = local.normal.dot(u);
+          const size_t base = point * kGenerators;
+          if (local.generators == 1) {
+            local.change[base] = un;
+          } else {
+            const double u1 = local.mu * local.tangent1.dot(u);
+            const double u2 = local.mu * local.tangent2.dot(u);
+            local.change[base] = un + u1;
+            local.change[base + 1] = un - u1;
+            local.change[base + 2] = un + u2;
+            local.change[base + 3] = un - u2;
+          }
+        }
+      }
+      const auto derivative = [&](double t, double* second) {
+        double first = linear + t * quadratic;
+        double curve = quadratic;
+        for (size_t c = 0; c < local_count_; ++c) {
+          const LocalPatch& local = locals_[c];
+          for (int k = 0; k < local.count; ++k) {
+            for (int j = 0; j < local.generators; ++j) {
+              const auto g = static_cast<size_t>(k * kGenerators + j);
+              const double l = local.previous[g] - (local.value[g] + t * local.change[g]) * stiffness;
+              if (l > 0.0) {
+                first -= (l - local.previous[g]) * local.change[g];
+                curve += stiffness * local.change[g] * local.change[g];
+              } else {
+                first += local.previous[g] * local.change[g];
+              }
+            }
+          }
+        }
+        *second = curve;
+        return first;
+      };
+      double t = 1.0;
+      double curve = 0.0;
+      double at_one = derivative(1.0, &curve);
+      if (at_one > 1e-6 * std::abs(slope)) {
+        double low = 0.0;
+        double high = 1.0;
+        double value = at_one;
+        for (int search = 0; search < 40 && std::abs(value) > 1e-9 * std::abs(slope); ++search) {
+          double next = t - value / curve;
+          if (!(next > low && next < high)) {
+            next = 0.5 * (low + high);
+          }
+          t = next;
+          value = derivative(t, &curve);
+          (value > 0.0 ? high : low) = t;
+        }
+      }
+      for (size_t i = 0; i < n; ++i) {
+        v_[i] += t * step_[i];
+      }
+    }
+    if (!converged) {
+      // Accept when the gradient is small against the forces at play; rounding of stiff terms can stop it earlier.
+      matrix_.zero();
+      if (evaluate(true) > 1e-3 * kBalance_n * 1e3) {
+        return Outcome::kLimit;
+      }
+    }
+    double largest = 0.0;
+    double power = 0.0;
+    for (size_t i = 0; i < n; ++i) {
+      const auto s = static_cast<size_t>(set[i]);
+      Vec6 mv;
+      mv.head<3>() = mass_[s] * v_[i].head<3>();
+      mv.tail<3>().noalias() = inertia_[s] * v_[i].tail<3>();
+      largest = std::max(largest, mv.cwiseAbs().maxCoeff());
+      power += external_[s].dot(v_[i]);
+      rest_[i] = mv;
+    }
+    double violation = 0.0;
+    for (size_t c = 0; c < local_count_; ++c) {
+      LocalPatch& local = locals_[c];
+      for (int k = 0; k < local.count; ++k) {
+        for (int j = 0; j < local.generators; ++j) {
+          violation = std::max(violation, -local.value[static_cast<size_t>(k * kGenerators + j)]);
+        }
+      }
+      local.previous = local.lambda;
+    }
+    if (largest <= 0.1 * kBalance_n) {
+      return Outcome::kBalanced;
+    }
+    if (lower_only) {
+      // Only the balance is of use here, and a box that its supports cannot hold shows at once.
+      if (outer >= 1 && largest > 1e-3) {
+        return Outcome::kMoves;
+      }
+    } else if (power > 0.0 && power >= graph_->parameters().force_bound_n * violation) {
+      return Outcome::kMoves;
+    }
+  }
+  return Outcome::kLimit;
+}
+
+void Statics::commit(const std::vector<int32_t>& set) {
+  for (size_t c = 0; c < local_count_; ++c) {
+    const LocalPatch& local = locals_[c];
+    const Patch& patch = graph_->patches()[static_cast<size_t>(local.patch)];
+    double* stored = &lambda_[static_cast<size_t>(local.patch) * kStride];
+    bool changed = false;
+    for (int g = 0; g < local.count * kGenerators && !changed; ++g) {
+      changed = stored[g] != local.lambda[static_cast<size_t>(g)];
+    }
+    if (!changed) {
+      continue;
+    }
+    touch_patch(local.patch);
+    Vec3 total = Vec3::Zero();
+    Vec3 moment = Vec3::Zero();  // about the origin
+    for (int k = 0; k < local.count; ++k) {
+      const double* now = &local.lambda[static_cast<size_t>(k * kGenerators)];
+      double* before = stored + k * kGenerators;
+      double d[4];
+      for (int j = 0; j < 4; ++j) {
+        d[j] = j < local.generators ? now[j] - before[j] : 0.0;
+        if (j < local.generators) {
+          before[j] = now[j];
+        }
+      }
+      const Vec3 force = local.normal * (d[0] + d[1] + d[2] + d[3]) + local.tangent1 * (local.mu * (d[0] - d[1])) +
+                         local.tangent2 * (local.mu * (d[2] - d[3]));
+      total += force;
+      moment += patch.points[static_cast<size_t>(k)].cross(force);
+    }
+    const auto apply = [&](int32_t body, double sign) {
+      if (body < 0) {
+        return;
+      }
+      touch_slot(body);
+      Vec6 wrench;
+      wrench.head<3>() = total;
+      wrench.tail<3>() = (moment - graph_->box(body).position.cross(total)) / kLength_m;
+      residual_[static_cast<size_t>(body)] += sign * wrench;
+      if ((body == patch.a ? local.a : local.b) < 0) {
+        wake(body);
+      }
+    };
+    apply(patch.a, -1.0);
+    apply(patch.b, 1.0);
+  }
+  for (size_t i = 0; i < set.size(); ++i) {
+    velocity_[static_cast<size_t>(set[i])] = v_[i];
+  }
+}
+
+bool Statics::rests_on_set(int32_t slot) const {
+  for (const int32_t index : graph_->patches_of(slot)) {
+    const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
+    if (patch.support && patch.b == slot && patch.a >= 0 &&
+        member_stamp_[static_cast<size_t>(patch.a)] == member_epoch_) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Statics::Outcome Statics::run(Removal* removal, bool standing) {
+  const auto join = [this](int32_t slot) {
+    if (member_stamp_[static_cast<size_t>(slot)] != member_epoch_) {
+      member_stamp_[static_cast<size_t>(slot)] = member_epoch_;
+      set_.push_back(slot);
+      return true;
+    }
+    return false;
+  };
+  while (!heap_.empty()) {
+    std::pop_heap(heap_.begin(), heap_.end());
+    const int32_t slot = heap_.back().second;
+    heap_.pop_back();
+    if (residual_[static_cast<size_t>(slot)].cwiseAbs().maxCoeff() <= kBalance_n) {
+      continue;
+    }
+    if (member_stamp_[static_cast<size_t>(slot)] != member_epoch_ && !rests_on_set(slot)) {
+      single_.assign(1, slot);
+      if (solve(single_, true) == Outcome::kBalanced) {
+        commit(single_);
+        continue;
+      }
+    }
+    join(slot);
+    // Whatever else is out of balance and rests on the set can only be balanced together with it.
+    for (const auto& entry : heap_) {
+      if (residual_[static_cast<size_t>(entry.second)].cwiseAbs().maxCoeff() > kBalance_n && rests_on_set(entry.second)) {
+        join(entry.second);
+      }
+    }
+    Outcome outcome = solve(set_, false);
+    if (outcome == Outcome::kLimit) {
+      return outcome;
+    }
+    commit(set_);
+    if (outcome == Outcome::kBalanced) {
+      continue;
+    }
+    if (standing) {
+      removal->verdict = Verdict::kCollapses;
+      for (size_t i = 0; i < set_.size(); ++i) {
+        const auto s = static_cast<size_t>(set_[i]);
+        external_[s] -= residual_[s];
+        relief_[s] -= residual_[s];
+        residual_[s].setZero();
+        const double acceleration = v_[i].head<3>().norm();
+        removal->acceleration = std::max(removal->acceleration, acceleration);
+        if (acceleration > graph_->parameters().acceleration_threshold_mps2) {
+          removal->falls.push_back(set_[i]);
+        }
+      }
+      set_.clear();
+      ++member_epoch_;
+      continue;
+    }
+    for (int round = 0; round < kMaxFallRounds && set_.size() < kMaxFallSet; ++round) {
+      bool grown = false;
+      for (const auto& entry : heap_) {
+        if (residual_[static_cast<size_t>(entry.second)].cwiseAbs().maxCoeff() > kBalance_n &&
+            rests_on_set(entry.second)) {
+          grown = join(entry.second) || grown;
+        }
+      }
+      if (!grown) {
+        break;
+      }
+      if (solve(set_, false) != Outcome::kMoves) {
+        return Outcome::kLimit;
+      }
+      commit(set_);
+    }
+    return Outcome::kMoves;
+  }
+  return Outcome::kBalanced;
+}
+
+void Statics::report(Removal* removal) {
+  uint64_t hash = pile_hash_;
+  const auto verdict = static_cast<uint8_t>(removal->verdict);
+  hash = fnv1a(&verdict, 1, hash);
+  if (removal->verdict == Verdict::kCollapses) {
+    std::vector<std::pair<double, int32_t>> worst;
+    for (size_t i = 0; i < set_.size(); ++i) {
+      const Box& box = graph_->box(set_[i]);
+      const Mat3 axes = box.orientation.toRotationMatrix();
+      double largest = 0.0;
+      for (int corner = 0; corner < 8; ++corner) {
+        const Vec3 sign((corner & 1) != 0 ? 0.5 : -0.5, (corner & 2) != 0 ? 0.5 : -0.5, (corner & 4) != 0 ? 0.5 : -0.5);
+        const Vec3 arm = axes * box.size.cwiseProduct(sign) / kLength_m;
+        largest = std::max(largest, (v_[i].head<3>() + v_[i].tail<3>().cross(arm)).norm());
+      }
+      worst.emplace_back(-largest, set_[i]);
+      removal->acceleration = std::max(removal->acceleration, largest);
+      hash = fnv1a(&box.id, sizeof(box.id), hash);
+      hash = fnv1a(v_[i].data(), sizeof(double) * 6, hash);
+    }
+    std::sort(worst.begin(), worst.end());
+    for (const auto& [acceleration, slot] : worst) {
+      if (-acceleration > graph_->parameters().acceleration_threshold_mps2) {
+        removal->falls.push_back(slot);
+      }
+    }
+  } else {
+    for (const Undo& undo : undo_patches_) {
+      hash = fnv1a(&undo.index, sizeof(undo.index), hash);
+      hash = fnv1a(&lambda_[static_cast<size_t>(undo.index) * kStride], sizeof(double) * kStride, hash);
+    }
+  }
+  removal->certificate = hash;
+  removal->iterations = iterations_;
+  removal->boxes_solved = largest_set_;
+}
+
+void Statics::update() {
+  const double start = thread_cpu_s();
+  resize();
+  standing_ = Removal();
+  standing_.verdict = Verdict::kStable;
+  begin({});
+  for (size_t s = 0; s < graph_->slots(); ++s) {
+    const auto slot = static_cast<int32_t>(s);
+    if (graph_->alive(slot)) {
+      residual_[s] = external_[s];
+      wake(slot);
+    } else {
+      removed_stamp_[s] = epoch_;
+    }
+  }
+  if (run(&standing_, true) == Outcome::kLimit) {
+    standing_.verdict = Verdict::kUndecided;
+    // What is left over counts as relief, so that removals are judged by what changes.
+    for (size_t s = 0; s < graph_->slots(); ++s) {
+      external_[s] -= residual_[s];
+      relief_[s] -= residual_[s];
+      residual_[s].setZero();
+    }
+  }
+  standing_.iterations = iterations_;
+  standing_.boxes_solved = largest_set_;
+  undo_patches_.clear();
+  undo_slots_.clear();
+  for (Vec6& wrench : relief_) {
+    wrench.tail<3>() *= kLength_m;
+  }
+  standing_.certificate = pile_hash_;
+  standing_.seconds = thread_cpu_s() - start;
+}
+
+Removal Statics::analyse(const std::vector<int32_t>& removed, const std::vector<Load>& loads) {
+  const double start = thread_cpu_s();
+  Removal removal;
+  begin(removed);
+  for (const Load& load : loads) {
+    const auto s = static_cast<size_t>(load.slot);
+    if (removed_stamp_[s] == epoch_) {
+      continue;
+    }
+    touch_slot(load.slot);
+    undo_external_.emplace_back(load.slot, external_[s]);
+    Vec6 wrench;
+    wrench.head<3>() = load.force;
+    wrench.tail<3>() = load.torque / kLength_m;
+    external_[s] += wrench;
+    residual_[s] += wrench;
+    wake(load.slot);
+  }
+  const Outcome outcome = run(&removal, false);
+  removal.verdict = outcome == Outcome::kBalanced ? Verdict::kStable
+                    : outcome == Outcome::kMoves  ? Verdict::kCollapses
+                                                  : Verdict::kUndecided;
+  report(&removal);
+  // Later undo of `external_` must restore the first value where a slot was loaded twice.
+  std::reverse(undo_external_.begin(), undo_external_.end());
+  end();
+  removal.seconds = thread_cpu_s() - start;
+  return removal;
+}
+
+Certificate Statics::certify(const std::vector<int32_t>& removed) {
+  const double start = thread_cpu_s();
+  Certificate certificate;
+  begin(removed);
+  Removal& removal = certificate.removal;
+  const Outcome outcome = run(&removal, false);
+  removal.verdict = outcome == Outcome::kBalanced ? Verdict::kStable
+                    : outcome == Outcome::kMoves  ? Verdict::kCollapses
+                                                  : Verdict::kUndecided;
+  report(&removal);
+  for (const int32_t slot : removed) {
+    certificate.removed.push_back(graph_->box(slot).id);
+  }
+  const auto& patches = graph_->patches();
+  certificate.forces.assign(patches.size() * Patch::kMaxPoints, Vec3::Zero());
+  certificate.direction.assign(graph_->slots(), Vec6::Zero());
+  certificate.relief = relief_;
+  if (removal.verdict == Verdict::kStable) {
+    for (size_t p = 0; p < patches.size(); ++p) {
+      const Patch& patch = patches[p];
+      const bool gone = (patch.a >= 0 && removed_stamp_[static_cast<size_t>(patch.a)] == epoch_) ||
+                        removed_stamp_[static_cast<size_t>(patch.b)] == epoch_;
+      for (int k = 0; k < patch.count && !gone; ++k) {
+        const double* l = &lambda_[p * kStride + static_cast<size_t>(k * kGenerators)];
+        certificate.forces[p * Patch::kMaxPoints + static_cast<size_t>(k)] =
+            patch.normal * (l[0] + l[1] + l[2] + l[3]) + patch.tangent1 * (patch.friction * (l[0] - l[1])) +
+            patch.tangent2 * (patch.friction * (l[2] - l[3]));
+      }
+    }
+  } else if (removal.verdict == Verdict::kCollapses) {
+    for (size_t i = 0; i < set_.size(); ++i) {
+      Vec6 direction = v_[i];
+      direction.tail<3>() /= kLength_m;
+      certificate.direction[static_cast<size_t>(set_[i])] = direction;
+    }
+  }
+  end();
+  removal.seconds = thread_cpu_s() - start;
+  return certificate;
+}
+
+bool Statics::carries(const std::vector<int32_t>& slots) const {
+  for (const int32_t slot : slots) {
+    for (const int32_t index : graph_->patches_of(slot)) {
+      const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
+      if (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end()) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+double Statics::load_between(int32_t lower, int32_t upper) const {
+  double total = 0.0;
+  for (const int32_t index : graph_->patches_of(upper)) {
+    const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
+    if (patch.support && patch.a == lower && patch.b == upper) {
+      for (int g = 0; g < patch.count * kGenerators; ++g) {
+        total += lambda_[static_cast<size_t>(index) * kStride + static_cast<size_t>(g)];
+      }
+    }
+  }
+  return total;
+}
+
+}  // namespace lumper_core

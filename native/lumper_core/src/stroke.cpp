@@ -1,0 +1,73 @@
+#include <algorithm>
+#include <cmath>
+
+#include "lumper_core/plan.hpp"
+
+namespace lumper_core {
+
+StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, const Grasp& grasp,
+                                const PlanParameters& parameters) {
+  StrokePrediction prediction;
+  const std::vector<int32_t> removed(grasp.slots.begin(), grasp.slots.begin() + grasp.count);
+  const auto worsen = [&](const Removal& removal) {
+    prediction.acceleration = std::max(prediction.acceleration, removal.acceleration);
+    if (removal.verdict == Verdict::kUndecided) {
+      prediction.verdict = Verdict::kUndecided;
+    } else if (removal.verdict == Verdict::kCollapses && prediction.verdict == Verdict::kStable) {
+      prediction.verdict = Verdict::kCollapses;
+    }
+    for (const int32_t slot : removal.falls) {
+      if (std::find(prediction.falls.begin(), prediction.falls.end(), slot) == prediction.falls.end()) {
+        prediction.falls.push_back(slot);
+      }
+    }
+  };
+  prediction.verdict = Verdict::kStable;
+  const Removal gone = statics.analyse(removed);
+  prediction.certificate = gone.certificate;
+  worsen(gone);
+  prediction.speed_limit_mps = grasp.speed_limit;
+
+  const bool drags = grasp.stroke == Stroke::kFrontPull || grasp.stroke == Stroke::kSlowPull || grasp.stroke == Stroke::kTiltPull;
+  if (drags) {
+    // While the load slides out, what it presses on is dragged along -x with it, below it and above it.
+    std::vector<Load> loads;
+    for (const int32_t slot : removed) {
+      for (const int32_t index : graph.patches_of(slot)) {
+        const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+        const int32_t other = patch.a == slot ? patch.b : patch.a;
+        if (!patch.support || other < 0 || std::find(removed.begin(), removed.end(), other) != removed.end()) {
+          continue;
+        }
+        const double normal = patch.a == slot ? statics.load_between(slot, other) : statics.load_between(other, slot);
+        if (normal <= 0.0) {
+          continue;
+        }
+        Vec3 centre = Vec3::Zero();
+        for (int k = 0; k < patch.count; ++k) {
+          centre += patch.points[static_cast<size_t>(k)];
+        }
+        centre /= patch.count;
+        const bool above = patch.a == slot;
+        const double friction = std::min(graph.box(slot).friction, graph.box(other).friction);
+        Load load;
+        load.slot = other;
+        load.force = Vec3(-friction * normal, 0.0, above ? normal : -normal);
+        load.torque = (centre - graph.box(other).position).cross(load.force);
+        loads.push_back(load);
+      }
+    }
+    if (!loads.empty()) {
+      worsen(statics.analyse(removed, loads));
+    }
+  }
+  prediction.safe = prediction.verdict == Verdict::kStable ||
+                    (prediction.verdict == Verdict::kCollapses &&
+                     prediction.acceleration < graph.parameters().acceleration_threshold_mps2);
+  if (!prediction.safe) {
+    prediction.displacement_m = std::max(parameters.stroke_limit_m, 0.5 * prediction.acceleration * 0.25);
+  }
+  return prediction;
+}
+
+}  // namespace lumper_core
