@@ -55,7 +55,9 @@ def check_machine(venv: Path, with_ros: bool) -> None:
     venv.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(venv.parent).free
     if not venv.exists() and free < NEEDED_BYTES:
-        fail(f"{NEEDED_BYTES / 2**30:.0f} GiB of free disk are needed in {venv.parent}, {free / 2**30:.1f} GiB are left")
+        fail(
+            f"{NEEDED_BYTES / 2**30:.0f} GiB of free disk are needed in {venv.parent}, {free / 2**30:.1f} GiB are left"
+        )
 
 
 def run(*command: str) -> None:
@@ -129,7 +131,19 @@ def main() -> None:
         bench_stamp = venv / ".lumper-bench-installed"
         if not bench_stamp.is_file() or bench_stamp.read_text() != fingerprint([bench], options.with_ros):
             print("lumper: installing the benchmark peers …", flush=True)
-            run(python, "-m", "uv", "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(bench))
+            run(
+                python,
+                "-m",
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                python,
+                "--require-hashes",
+                "-r",
+                str(bench),
+            )
             bench_stamp.write_text(fingerprint([bench], options.with_ros))
 
 
