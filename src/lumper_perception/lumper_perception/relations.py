@@ -38,16 +38,19 @@ def relations(centre: Array, rotation: Array, size: Array, gap_m: float = 0.03) 
     return Relations(supports, beside)
 
 
-def on_floor(centre: Array, rotation: Array, size: Array, touching: Relations, clear_m: float = 0.25) -> Bools:
-    """(N,) cartons that lie on the floor apart from the pile and in front of it."""
+def on_floor(centre: Array, rotation: Array, size: Array, touching: Relations, fallen: Bools, clear_m: float = 0.25) -> Bools:
+    """(N,) cartons that lie on the floor apart from the pile and in front of it.
+
+    Args:
+        fallen: (N,) seen to fall or lost by the gripper: for these touching nothing is enough, others must be `clear_m` away.
+    """
     half = half_extents(rotation, size)
     low, high = centre - half, centre + half
-    lowest = low[:, 2] < 0.06
-    alone = ~touching.beside.any(axis=1) & ~touching.supports.any(axis=1)
+    alone = ~touching.beside.any(axis=1) & ~touching.supports.any(axis=1) & (low[:, 2] < 0.06)
     result = np.zeros(len(centre), dtype=bool)
-    for index in np.flatnonzero(lowest & alone):
-        behind = (low[:, 0] > high[index, 0] + clear_m) & (np.arange(len(centre)) != index)
-        level = (low[:, 0] < high[index, 0] + clear_m) & (np.arange(len(centre)) != index)
+    for index in np.flatnonzero(alone):
+        others = np.arange(len(centre)) != index
+        behind = others & (low[:, 0] > high[index, 0] + (0.0 if fallen[index] else clear_m))
         # The pile is where most of the cartons are; a lone carton at its level is the pile's own foot.
-        result[index] = behind.sum() >= max(1, level.sum())
+        result[index] = behind.sum() >= max(1, (others & ~behind).sum())
     return result

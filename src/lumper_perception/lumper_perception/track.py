@@ -147,11 +147,16 @@ class Track:
         return False
 
     def _grow(self, z: Measurement) -> None:
-        """A bound further out than what was believed moves the plane out."""
-        outside = PLANE_SIGN * (np.nan_to_num(z.offset) - np.nan_to_num(self.offset))
-        beyond = z.bound & np.isfinite(z.offset) & np.isfinite(self.offset) & (outside > 3.0 * z.sigma)
-        beyond &= self.loose
-        self.offset = np.where(beyond, z.offset, self.offset)
+        """Of a side never seen whole: bounds that agree are averaged, one clearly further out moves it, others say nothing."""
+        loose = z.bound & self.loose & np.isfinite(z.offset) & np.isfinite(self.offset)
+        innovation = np.where(loose, z.offset - self.offset, 0.0)
+        noise = np.where(loose, z.sigma, 1.0)
+        limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
+        near = loose & (np.abs(innovation) < limit)
+        gain = np.where(near, self.var / (self.var + noise**2), 0.0)
+        further = loose & (PLANE_SIGN * innovation >= limit)
+        self.offset = np.where(further, z.offset, self.offset + gain * innovation)
+        self.var = np.where(further, noise**2, np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2))
 
     def _set_anew(self, z: Measurement) -> None:
         measured, known = np.isfinite(z.offset), np.isfinite(self.offset)

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lumper_perception.boxes import Array, Bools, Boxes, Ints, aligned, rotation_vectors, rotations
+from lumper_perception.boxes import Array, Boxes
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Track, TrackState, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
+
+# A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
+SAME_CARTON_REACH_M = 3.5
+SAME_CARTON_SIZE_M = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +213,7 @@ class Tracker:
         for other in missing + self._lost:
             near_m = float(np.linalg.norm(other.centre(self.assumed_depth()) - track.centre(self.assumed_depth())))
             error_m = track.size_error(other)
-            if near_m < 2.0 and error_m < 0.02:
+            if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M:
                 fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
         if not fitting or (len(fitting) > 1 and fitting[1][0] - fitting[0][0] < 0.002 and fitting[1][1].dropped == fitting[0][1].dropped):
@@ -288,5 +292,3 @@ class Tracker:
         """Cartons with an id, by id."""
         return sorted((track for track in self.tracks if track.id), key=lambda track: track.id)
 
-
-__all__ = ["Bools", "Ints", "Report", "Tracker", "TrackerLimits", "aligned", "rotation_vectors", "rotations"]

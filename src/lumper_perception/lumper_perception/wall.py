@@ -47,7 +47,8 @@ def picture(tracks: list[Track], assumed_m: float) -> Picture:
     touching = relations(table.centre, table.rotation, table.size)
     touching.supports[held, :] = touching.supports[:, held] = False
     touching.beside[held, :] = touching.beside[:, held] = False
-    floor = on_floor(table.centre, table.rotation, table.size, touching) & ~held
+    fallen = np.array([track.fallen for track in tracks], dtype=bool)
+    floor = on_floor(table.centre, table.rotation, table.size, touching, fallen) & ~held
     return Picture(tracks, table.centre, table.rotation, table.size, floor, touching)
 
 

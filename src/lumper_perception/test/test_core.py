@@ -1,0 +1,317 @@
+"""The intake from its messages: what the wall says while cartons are seen, hidden, taken, fall and run out."""
+
+import numpy as np
+import pytest
+from lumper_msgs.action import ExecuteMotion
+from lumper_msgs.msg import BrokerState, Carton, Wall
+from lumper_ros import cloud as clouds
+from lumper_ros.convert import to_time
+from perception_scenes import LENGTH_M, Load, Renderer, camera_pose, detect, wall
+from std_msgs.msg import Header
+
+RENDERER = Renderer()
+PICK, PLACE = ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PLACE
+
+
+class World:
+    """A load in front of a rig, seen by detector and camera."""
+
+    def __init__(self, rig, load: Load, seed: int = 1) -> None:
+        self.rig, self.load, self.rng = rig, load, np.random.default_rng(seed)
+        self._drawn: tuple | None = None
+
+    def picture(self):
+        key = (self.load.centre.tobytes(), self.rig.base_x)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = (key, RENDERER.render(self.load, camera_pose(self.rig.base_x), self.rng))
+        return self._drawn[1]
+
+    def see(self, times: int = 1, hide=(), elapsed_s: float = 0.1) -> None:
+        for _ in range(times):
+            self.rig.step(elapsed_s)
+            picture = self.picture()
+            message = detect(self.load, picture, self.rig.time_s, self.rng)
+            if hide:
+                shown = self.load.without(*hide)
+                message = detect(shown, RENDERER.render(shown, camera_pose(self.rig.base_x), self.rng), self.rig.time_s, self.rng)
+            self.rig.send("detections", message)
+
+    def cloud(self):
+        header = Header(frame_id="camera_optical_frame", stamp=to_time(self.rig.time_s))
+        return clouds.from_xyz(self.picture().cloud, header)
+
+    def index_of(self, carton) -> int:
+        at = np.array([carton.pose.position.x, carton.pose.position.y, carton.pose.position.z])
+        return int(np.argmin(np.linalg.norm((self.load.centre - at)[:, 1:], axis=1) + 0.3 * np.abs(self.load.centre - at)[:, 0]))
+
+    def id_of(self, key: int) -> int:
+        index = int(np.flatnonzero(self.load.key == key)[0])
+        return next(c.id for c in self.rig.wall.cartons if self.index_of(c) == index)
+
+
+def one_row(seed: int = 3, front_x_m: float = 4.0) -> Load:
+    return wall(np.random.default_rng(seed), front_x_m=front_x_m, rows=1)
+
+
+@pytest.fixture
+def world(rig):
+    return World(rig().start(), one_row())
+
+
+def test_cartons_are_found_with_pose_size_and_ids(world):
+    world.see(5)
+    shown = world.rig.wall
+    assert shown.status == Wall.STATUS_OK
+    assert len(shown.cartons) == len(world.load.centre)
+    assert sorted(c.id for c in shown.cartons) == list(range(1, len(shown.cartons) + 1))
+    for carton in shown.cartons:
+        i = world.index_of(carton)
+        assert carton.pose.position.y == pytest.approx(world.load.centre[i, 1], abs=0.01)
+        assert carton.pose.position.z == pytest.approx(world.load.centre[i, 2], abs=0.015)
+        front = carton.pose.position.x - carton.size_m.x / 2
+        assert front == pytest.approx(world.load.centre[i, 0] - world.load.size[i, 0] / 2, abs=0.01)
+        if not carton.size_unknown & Carton.AXIS_X:
+            assert carton.size_m.x == pytest.approx(world.load.size[i, 0], abs=0.02)
+
+
+def test_version_rests_while_nothing_changes(world):
+    world.see(6)
+    version = world.rig.wall.version
+    published = len(world.rig.walls)
+    world.see(30)
+    assert world.rig.wall.version == version
+    assert len(world.rig.walls) > published, "an unchanged wall is still published"
+
+
+def test_picked_and_placed_carton_is_removed_and_its_id_not_used_again(world):
+    world.see(4)
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    rig = world.rig
+    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    world.load = world.load.without(key)
+    world.see(3)
+    held = next(c for c in rig.wall.cartons if c.id == carton_id)
+    assert held.state == Carton.STATE_HELD
+    rig.broker(kind=PLACE, stage=BrokerState.STAGE_RETREAT, state=BrokerState.EXECUTING)
+    assert carton_id in rig.wall.removed_ids
+    world.see(10)
+    assert carton_id not in [c.id for c in rig.wall.cartons]
+    assert not rig.wall.moved_ids
+    assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
+
+
+def test_hidden_by_the_arm_is_not_gone(world):
+    world.see(4)
+    rig = world.rig
+    before = sorted(c.id for c in rig.wall.cartons)
+    # The arm reaches for the load; the cartons behind it, as the camera sees it, are not reported any more.
+    rig.joints = np.array([-0.2, 0.9, 0.9, 0.0, -0.3, 0.0])
+    rig.step()
+    pose = np.eye(4)
+    pose[0, 3] = rig.base_x
+    from lumper_perception.arm import ArmHistory
+    from lumper_perception.view import View
+
+    arm = ArmHistory(rig.robot)
+    from sensor_msgs.msg import JointState
+
+    state = JointState(name=list(rig.robot.joint_names), position=rig.joints.tolist())
+    state.header.stamp = to_time(rig.time_s)
+    arm.add(state)
+    capsules, _ = arm.at(rig.time_s, pose)
+    view = View(camera_pose(rig.base_x), rig.core._intrinsics("camera_optical_frame"), capsules)
+    fronts = world.load.centre - np.array([0.5, 0, 0]) * world.load.size
+    hidden_keys = [int(k) for k in world.load.key[view.behind_arm(fronts)]]
+    assert 1 <= len(hidden_keys) < len(world.load.key)
+    hidden_ids = [world.id_of(k) for k in hidden_keys]
+    full = world.load
+    for _ in range(20):
+        rig.step()
+        message = detect(full, world.picture(), rig.time_s, world.rng)
+        shown = full.without(*hidden_keys)
+        picture = world.picture()
+        keep = np.isin(np.arange(len(full.key)), np.flatnonzero(~np.isin(full.key, hidden_keys)))
+        masked = np.where((picture.box >= 0) & ~keep[np.clip(picture.box, 0, None)], -1, picture.box)
+        message = detect(full, type(picture)(picture.cloud, picture.colour, masked, picture.plane, picture.pose), rig.time_s, world.rng)
+        assert len(message.detections) and len(shown.key)
+        rig.send("detections", message)
+    states = {c.id: c.state for c in rig.wall.cartons}
+    assert sorted(states) == before
+    for carton_id in hidden_ids:
+        assert states[carton_id] in (Carton.STATE_HIDDEN, Carton.STATE_UNCERTAIN)
+    assert sum(states[i] == Carton.STATE_HIDDEN for i in hidden_ids) >= 1
+
+
+def test_not_seen_though_in_clear_view_is_gone(world):
+    world.see(4)
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    world.load = world.load.without(key)
+    world.see(6)
+    assert carton_id not in [c.id for c in world.rig.wall.cartons]
+    assert any(carton_id in w.removed_ids for w in world.rig.walls)
+
+
+def fall(world, key: int) -> None:
+    """The carton lies turned in front of the wall, on the floor."""
+    i = int(np.flatnonzero(world.load.key == key)[0])
+    size = world.load.size[i]
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    world.load.centre[i] = [3.5, 0.0, size[2] / 2]
+    world.load.rotation[i] = turn
+
+
+def test_collapse_is_reported_within_two_pictures(world):
+    world.see(6)
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    fall(world, key)
+    world.see(2)
+    assert carton_id in world.rig.wall.moved_ids
+    assert any(e.code == "perception.moved_untouched" for e in world.rig.events)
+    world.see(6)
+    lying = next(c for c in world.rig.wall.cartons if c.id == carton_id)
+    assert lying.state == Carton.STATE_ON_FLOOR
+    assert lying.pose.position.x == pytest.approx(3.5, abs=0.08)
+
+
+def test_small_shift_is_reported_as_movement(world):
+    world.see(6)
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    world.load.centre[world.load.key == key] += [-0.07, 0.0, 0.0]
+    world.see(2)
+    assert carton_id in world.rig.wall.moved_ids
+
+
+def test_touched_carton_that_moves_is_no_collapse(world):
+    world.see(6)
+    rig = world.rig
+    tops = world.load.key[np.argsort(-world.load.centre[:, 2])]
+    key = int(tops[0])
+    i = int(np.flatnonzero(world.load.key == key)[0])
+    # The tool is put to the carton's front by turning the search round: joints are found for the pose.
+    from scipy.optimize import least_squares
+
+    goal = world.load.centre[i] - [world.load.size[i, 0] / 2 + 0.02, 0, 0] - [rig.base_x, 0, 0]
+    found = least_squares(lambda q: rig.robot.link_transforms(q)["tool0"][:3, 3] - goal, [0.0, 0.3, 1.2, 0.0, 0.0, 0.0])
+    rig.joints = found.x
+    rig.broker(kind=PICK, stage=BrokerState.STAGE_GRASP, state=BrokerState.EXECUTING)
+    world.see(1)
+    world.load.centre[i] += [-0.08, 0.0, 0.01]
+    world.see(3)
+    assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
+
+
+def test_lost_carton_is_found_on_the_floor_under_its_id(world):
+    world.see(6)
+    rig = world.rig
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    world.see(2, hide=[key])
+    rig.broker(kind=PLACE, stage=BrokerState.STAGE_CARRY, state=BrokerState.EXECUTING, outcome=306)
+    assert any(e.code == "perception.lost" for e in rig.events)
+    rig.broker(state=BrokerState.IDLE, outcome=306)
+    fall(world, key)
+    world.see(5)
+    assert carton_id in [c.id for c in rig.wall.cartons]
+    assert not any(carton_id in w.moved_ids for w in rig.walls)
+
+
+def test_empty_is_asserted_from_floor_and_back_wall(rig):
+    load = Load(np.array([[6.7, 0.2, 0.15]]), np.array([[0.4, 0.5, 0.3]]), np.eye(3)[None], np.array([1]), np.zeros((1, 3)))
+    r = rig()
+    r.base_x = 4.2
+    world = World(r.start(), load)
+    world.see(3)
+    r.send("points", world.cloud())
+    assert r.wall.status == Wall.STATUS_OK and len(r.wall.cartons) == 1
+    r.broker(held=[r.wall.cartons[0].id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    world.load = Load(np.array([[20.0, 0.0, 0.0]]), np.array([[0.1, 0.1, 0.1]]), np.eye(3)[None], np.array([2]), np.zeros((1, 3)))
+    world.see(2)
+    r.broker(kind=PLACE, stage=BrokerState.STAGE_RETREAT, state=BrokerState.EXECUTING)
+    taken_s = r.time_s
+    while r.wall.status != Wall.STATUS_EMPTY and r.time_s < taken_s + 5.0:
+        world.see(1)
+        r.send("points", world.cloud())
+    assert r.wall.status == Wall.STATUS_EMPTY, r.wall.text
+    assert r.time_s - taken_s < 2.0
+    assert r.wall.back_wall_x_m == pytest.approx(LENGTH_M, abs=0.05)
+
+
+def test_no_detections_alone_do_not_make_a_trailer_empty(rig):
+    r = rig()
+    r.base_x = 4.2
+    nothing = Load(np.array([[20.0, 0, 0]]), np.array([[0.1, 0.1, 0.1]]), np.eye(3)[None], np.array([2]), np.zeros((1, 3)))
+    world = World(r.start(), nothing)
+    world.see(10)
+    assert r.wall.status == Wall.STATUS_OK and not r.wall.cartons
+    assert "without clouds" in r.wall.text
+
+
+def test_unseen_load_keeps_the_trailer_from_being_empty(rig):
+    r = rig()
+    r.base_x = 4.2
+    load = Load(np.array([[6.5, 0.3, 0.1]]), np.array([[0.3, 0.3, 0.2]]), np.eye(3)[None], np.array([1]), np.zeros((1, 3)))
+    world = World(r.start(), load)
+    for _ in range(20):
+        world.see(1, hide=[1] and [])
+        message = world.cloud()
+        r.send("points", message)
+    # The detector is blind to it, the cloud is not.
+    r2 = rig()
+    r2.base_x = 4.2
+    blind = World(r2.start(), load)
+    empty = detect(load.without(1), blind.picture(), 0.0 + 1.0, blind.rng) if False else None
+    assert empty is None
+    for _ in range(20):
+        r2.step()
+        message = detect(load, blind.picture(), r2.time_s, blind.rng, least_share=2.0)
+        assert not message.detections
+        r2.send("detections", message)
+        r2.send("points", blind.cloud())
+    assert r2.wall.status == Wall.STATUS_OK
+    assert "not proved empty" in r2.wall.text
+
+
+def test_wall_ages_visibly_when_pictures_stop(world):
+    world.see(4)
+    for _ in range(15):
+        world.rig.step(0.2)
+        world.rig.tick()
+    assert world.rig.wall.status == Wall.STATUS_STALE
+    assert world.rig.wall.age_s > 2.0
+    assert len(world.rig.wall.cartons) == len(world.load.key), "aged, not forgotten"
+    assert world.rig.diagnoses["wall"].level == 3
+
+
+def test_ids_and_versions_do_not_come_again_after_a_restart(world, rig):
+    world.see(4)
+    record = [p for p in world.rig.persisted if p.kind == "wall"][-1].record
+    again = rig()
+    again.take(again.core.restore({"wall": {"reserved": record}}, again.now))
+    second = World(again.start(), world.load)
+    second.see(4)
+    assert not {c.id for c in again.wall.cartons} & {c.id for c in world.rig.wall.cartons}
+    assert again.wall.version > world.rig.wall.version
+
+
+def test_new_cartons_behind_get_new_ids(rig):
+    world = World(rig().start(), wall(np.random.default_rng(5), front_x_m=4.0, rows=2, top_m=1.2))
+    world.see(4)
+    known = {c.id for c in world.rig.wall.cartons}
+    front = [int(k) for k, c in zip(world.load.key, world.load.centre, strict=True) if c[0] < 4.5]
+    for key in front:
+        carton_id = world.id_of(key)
+        world.rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+        world.load = world.load.without(key)
+        world.see(1)
+        world.rig.broker(kind=PLACE, stage=BrokerState.STAGE_RETREAT, state=BrokerState.EXECUTING)
+        world.see(2)
+    world.see(3)
+    now = {c.id for c in world.rig.wall.cartons}
+    assert len(now) == len(world.load.key)
+    assert now - known
+    assert not [e for e in world.rig.events if e.code == "perception.moved_untouched"]
