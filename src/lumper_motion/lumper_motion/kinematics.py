@@ -1,0 +1,157 @@
+"""Forward kinematics from the robot description, inverse kinematics of an ortho-parallel arm with spherical wrist.
+
+Poses are 4x4 in base_link unless named otherwise; joint arrays are (n, 6) in rad, ordered as the robot's joint_names.
+"""
+
+import numpy as np
+from lumper_ros.convert import inverse
+from lumper_ros.robot import Robot
+from numpy.typing import NDArray
+from py_opw_kinematics import KinematicModel
+from py_opw_kinematics import Robot as OpwRobot
+from scipy.spatial.transform import RigidTransform, Rotation
+
+Array = NDArray[np.float64]
+
+# Two neighbouring samples of a straight tool line may differ by so much in a joint before the branch counts as torn.
+MAX_BRANCH_STEP_RAD = 0.35
+
+
+class ArmKinematics:
+    """Kinematics of one robot. Holds no state that changes."""
+
+    def __init__(self, robot: Robot) -> None:
+        self.robot = robot
+        opw = robot.opw
+        self._opw = OpwRobot(
+            KinematicModel(
+                a1=opw.a1,
+                a2=opw.a2,
+                b=opw.b,
+                c1=opw.c1,
+                c2=opw.c2,
+                c3=opw.c3,
+                c4=opw.c4,
+                offsets=tuple(opw.offsets_rad),  # type: ignore[arg-type]
+                flip_axes=tuple(sign < 0 for sign in opw.signs),  # type: ignore[arg-type]
+            ),
+            degrees=False,
+        )
+        self._limits = np.column_stack([robot.lower_rad, robot.upper_rad])
+        self._to_arm = inverse(robot.link_transforms(np.zeros(len(robot.joint_names)))["arm_base"])
+        self._from_tool = inverse(robot.flange_to_tool)
+        order = {name: i for i, name in enumerate(robot.joint_names)}
+        self.links: tuple[str, ...] = ("base_link", *(joint.child for joint in robot.joints))
+        index = {name: i for i, name in enumerate(self.links)}
+        self._chain = [
+            (index[joint.parent], index[joint.child], joint.origin, np.array(joint.axis), order.get(joint.name, -1))
+            for joint in robot.joints
+        ]
+        self.tool_link = index["tool0"]
+
+    def link_frames(self, joints: Array) -> Array:
+        """(n, links, 4, 4) of every link in base_link, in the order of `links`."""
+        n = len(joints)
+        frames = np.empty((n, len(self.links), 4, 4))
+        frames[:, 0] = np.eye(4)
+        for parent, child, origin, axis, moves in self._chain:
+            here = frames[:, parent] @ origin
+            if moves >= 0:
+                turn = np.zeros((n, 4, 4))
+                turn[:, :3, :3] = _rotations(axis, joints[:, moves])
+                turn[:, 3, 3] = 1.0
+                here = here @ turn
+            frames[:, child] = here
+        return frames
+
+    def tool(self, joints: Array) -> Array:
+        """(n, 4, 4) of tool0."""
+        return self.link_frames(np.atleast_2d(joints))[:, self.tool_link]
+
+    def jacobian(self, joints: Array) -> Array:
+        """(6, n_joints) of tool0 in base_link axes: linear rows m/rad, then angular rows; `joints` is (n_joints,)."""
+        frames = self.link_frames(joints[None])[0]
+        tip = frames[self.tool_link][:3, 3]
+        result = np.zeros((6, len(joints)))
+        for _, child, _, axis, moves in self._chain:
+            if moves >= 0:
+                direction = frames[child][:3, :3] @ axis
+                result[:3, moves] = np.cross(direction, tip - frames[child][:3, 3])
+                result[3:, moves] = direction
+        return result
+
+    def branches(self, tools: Array) -> Array:
+        """(n, 8, 6) joint solutions of (n, 4, 4) tool poses; NaN where a branch does not exist or leaves the limits.
+
+        Joints with more than one turn are given in their turn nearest to zero.
+        """
+        flange = self._to_arm @ np.atleast_3d(tools).reshape(-1, 4, 4) @ self._from_tool
+        found = self._opw.reach(RigidTransform.from_matrix(flange)).joints.reshape(-1, 8, 6).copy()
+        return self._within(found)
+
+    def _within(self, joints: Array) -> Array:
+        low, high = self._limits[:, 0], self._limits[:, 1]
+        turned = joints - 2.0 * np.pi * np.round(joints / (2.0 * np.pi))
+        for shift in (2.0 * np.pi, -2.0 * np.pi):
+            moved = turned + shift
+            better = ((turned < low) | (turned > high)) & (moved >= low) & (moved <= high)
+            turned = np.where(better, moved, turned)
+        bad = ((turned < low) | (turned > high) | ~np.isfinite(turned)).any(axis=-1)
+        turned[bad] = np.nan
+        return turned
+
+    def toward(self, joints: Array, seed: Array) -> Array:
+        """`joints` (..., 6) with each joint in the turn, within limits, that lies nearest to `seed` (6,)."""
+        low, high = self._limits[:, 0], self._limits[:, 1]
+        near = joints + 2.0 * np.pi * np.round((seed - joints) / (2.0 * np.pi))
+        near = np.where(near > high, near - 2.0 * np.pi, near)
+        near = np.where(near < low, near + 2.0 * np.pi, near)
+        return np.where((near >= low) & (near <= high), near, joints)
+
+    def solutions(self, tool: Array, seed: Array) -> Array:
+        """(k, 6) solutions of one tool pose, nearest to `seed` first (distance in seconds at full joint speed)."""
+        found = self.branches(tool[None])[0]
+        found = self.toward(found[np.isfinite(found).all(axis=1)], seed)
+        cost = (np.abs(found - seed) / self.robot.max_speed_radps).max(axis=1) if len(found) else np.empty(0)
+        return found[np.argsort(cost, kind="stable")]
+
+    def tool_line(self, tools: Array, seed: Array) -> Array | None:
+        """(n, 6) along (n, 4, 4) tool poses, starting with the solution nearest to `seed` and never leaving its branch.
+
+        None: a sample is out of reach or limits, or the branch tears.
+        """
+        found = self.branches(tools)
+        line = np.empty((len(tools), 6))
+        here = seed
+        for i, options in enumerate(found):
+            options = options[np.isfinite(options[:, 0])]
+            if not len(options):
+                return None
+            options = self.toward(options, here)
+            gap = np.abs(options - here).max(axis=1)
+            best = int(np.argmin(gap))
+            if gap[best] > MAX_BRANCH_STEP_RAD:
+                return None
+            here = line[i] = options[best]
+        return line
+
+
+def _rotations(axis: Array, angles: Array) -> Array:
+    """(n, 3, 3) of rotations about a unit axis (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
+    result: Array = np.eye(3) + sin * cross + (1.0 - cos) * (cross @ cross)
+    return result
+
+
+def straight_tools(start: Array, end: Array, step_m: float = 0.02, step_rad: float = 0.05) -> Array:
+    """(n, 4, 4) poses from `start` to `end`: position on a line, orientation on the shortest turn."""
+    turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
+    length = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
+    n = 2 + int(max(length / step_m, float(np.linalg.norm(turn)) / step_rad))
+    share = np.linspace(0.0, 1.0, n)
+    result = np.tile(np.eye(4), (n, 1, 1))
+    result[:, :3, :3] = start[:3, :3] @ Rotation.from_rotvec(share[:, None] * turn).as_matrix()
+    result[:, :3, 3] = start[:3, 3] + share[:, None] * (end[:3, 3] - start[:3, 3])
+    return result

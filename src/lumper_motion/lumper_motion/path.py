@@ -1,0 +1,287 @@
+"""Geometric paths in joint space: legs joined with rounded corners, checked for collisions, searched only when blocked.
+
+A path is a C2 curve q(s), s in rad of joint-space length, with the legs' names, closeness and tool-speed limits along it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ompl import base as ob
+from ompl import geometric as og
+from ompl import util as ou
+from scipy.interpolate import CubicSpline
+
+from lumper_motion.collision import Closeness, CollisionChecker
+from lumper_motion.kinematics import ArmKinematics
+
+Array = NDArray[np.float64]
+
+ou.setLogLevel(ou.LogLevel.LOG_NONE)
+
+# Spacing of the knots along a path.
+KNOT_STEP_RAD = 0.03
+# Half the length of path that a corner is rounded over, where the legs are long enough.
+MAX_CORNER_RAD = 0.25
+# Two checked configurations are so near that no point of the arm moves further between them.
+CHECK_STEP_M = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leg:
+    """One part of a path.
+
+    joints: (n, 6) samples, straight in joint space between them; n >= 2, or 1 for a leg of no length.
+    stage: BrokerState.STAGE_* that it belongs to.
+    max_tool_mps: speed limit of tool0 on this leg; inf = only the joints limit it.
+    """
+
+    joints: Array
+    stage: int
+    closeness: Closeness = Closeness.CLEAR
+    max_tool_mps: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """A C2 joint-space curve.
+
+    length_rad: s runs over 0 .. length_rad.
+    ends: s at which each leg ends.
+    """
+
+    curve: CubicSpline
+    length_rad: float
+    legs: tuple[Leg, ...]
+    ends: tuple[float, ...]
+
+    def at(self, s: Array, derivative: int = 0) -> Array:
+        """(n, 6) values or derivatives by s."""
+        result: Array = self.curve(np.clip(s, 0.0, self.length_rad), derivative)
+        return result
+
+    def leg_index(self, s: Array) -> NDArray[np.intp]:
+        """Which leg each s belongs to."""
+        return np.minimum(np.searchsorted(self.ends, s, side="left"), len(self.legs) - 1)
+
+
+def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Path:
+    """Join legs, each starting where the one before ends, with corners rounded inside both neighbours.
+
+    Raises:
+        ValueError: no legs, or the whole has no length.
+    """
+    kept = [leg for leg in legs if _length(leg.joints) > 1e-6]
+    if not kept:
+        raise ValueError("a path needs a leg that moves")
+    points = np.vstack([kept[0].joints, *(leg.joints[1:] for leg in kept[1:])])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    keep = np.concatenate([[True], steps > 1e-9])
+    points, along = points[keep], np.concatenate([[0.0], np.cumsum(steps[steps > 1e-9])])
+    lengths = [_length(leg.joints) for leg in kept]
+    ends = np.cumsum(lengths)
+    total = float(along[-1])
+    n = max(2, math.ceil(total / KNOT_STEP_RAD) + 1)
+    s = np.linspace(0.0, total, n)
+    knots = _interpolate(along, points, s)
+    if len(kept) > 1 or len(points) > 2:
+        # Half-widths of the averaging window: full at a corner, nothing at both ends, linear in between.
+        corner_s = [0.0, *(float(end) for end in ends[:-1]), total]
+        widths = [0.0]
+        for before, after in zip(lengths, lengths[1:], strict=False):
+            widths.append(min(max_corner_rad, 0.45 * before, 0.45 * after))
+        widths.append(0.0)
+        if len(kept) == 1:
+            corner_s, widths = [0.0, total / 2.0, total], [0.0, min(max_corner_rad, 0.2 * total), 0.0]
+        width = np.interp(s, corner_s, widths)
+        for _ in range(2):
+            knots = _averaged(s, knots, width / math.sqrt(2.0))
+    s_new = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
+    shrunk = tuple(float(value) for value in np.interp(ends, s, s_new))
+    return Path(CubicSpline(s_new, knots, bc_type="natural"), float(s_new[-1]), tuple(kept), shrunk)
+
+
+def _length(joints: Array) -> float:
+    return float(np.linalg.norm(np.diff(joints, axis=0), axis=1).sum())
+
+
+def _interpolate(along: Array, points: Array, s: Array) -> Array:
+    return np.column_stack([np.interp(s, along, points[:, i]) for i in range(points.shape[1])])
+
+
+def _averaged(s: Array, points: Array, half_width: Array) -> Array:
+    """Moving average of a polyline with a half-width that varies along it; exact for the piecewise linear curve."""
+    step = np.diff(s)[:, None]
+    area = np.vstack([np.zeros((1, points.shape[1])), np.cumsum(0.5 * (points[1:] + points[:-1]) * step, axis=0)])
+
+    def integral(at: Array) -> Array:
+        i = np.clip(np.searchsorted(s, at, side="right") - 1, 0, len(s) - 2)
+        past = (at - s[i])[:, None]
+        slope = (points[i + 1] - points[i]) / (s[i + 1] - s[i])[:, None]
+        return np.asarray(area[i] + past * points[i] + 0.5 * past**2 * slope)
+
+    width = np.minimum(half_width, np.minimum(s - s[0], s[-1] - s))
+    wide = width > 1e-9
+    result = points.copy()
+    at, half = s[wide], width[wide]
+    result[wide] = (integral(at + half) - integral(at - half)) / (2.0 * half)[:, None]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Where a path touches something: s, fraction of the length, and what with what."""
+
+    s: float
+    what: str
+
+
+def check_path(
+    path: Path, kinematics: ArmKinematics, checker: CollisionChecker, from_s: float = 0.0, escape_rad: float = 0.0
+) -> Block | None:
+    """The first contact along a path, or None when it is free.
+
+    Args:
+        from_s: check only from here on.
+        escape_rad: what is touched at the start may still be touched over so much of the path, so that an arm that
+            stands too near something can leave it.
+    """
+    s = _check_samples(path, kinematics, from_s)
+    joints = path.at(s)
+    leg = path.leg_index(s)
+    start = 0
+    if escape_rad > 0.0 and checker.first_hit(joints[:1], path.legs[leg[0]].closeness) == 0:
+        touching = {other for _, other in checker.explain(joints[0], path.legs[leg[0]].closeness)}
+        while start < len(s) and touching and s[start] - from_s <= escape_rad:
+            here = {other for _, other in checker.explain(joints[start], path.legs[leg[start]].closeness)}
+            if here - touching:
+                break
+            if not here:
+                break
+            start += 1
+    for index in range(leg[start] if start < len(s) else len(path.legs), len(path.legs)):
+        rows = np.flatnonzero((leg == index) & (np.arange(len(s)) >= start))
+        if not len(rows):
+            continue
+        hit = checker.first_hit(joints[rows], path.legs[index].closeness)
+        if hit >= 0:
+            row = rows[hit]
+            pairs = checker.explain(joints[row], path.legs[index].closeness)
+            what = "; ".join(f"{part} touches {other}" for part, other in pairs[:3]) or "contact"
+            return Block(float(s[row]), what)
+    return None
+
+
+def _check_samples(path: Path, kinematics: ArmKinematics, from_s: float) -> Array:
+    """s values such that the far end of the arm moves at most CHECK_STEP_M between two of them."""
+    coarse = np.linspace(from_s, path.length_rad, max(2, math.ceil((path.length_rad - from_s) / 0.1) + 1))
+    frames = kinematics.tool(path.at(coarse))
+    # A point one tool length off the flange bounds what rotation of the wrist moves.
+    tip = frames[:, :3, 3] + 0.3 * frames[:, :3, 0]
+    moved = np.linalg.norm(np.diff(tip, axis=0), axis=1) + np.linalg.norm(np.diff(frames[:, :3, 3], axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(np.maximum(0.5 * moved, 1e-6))])
+    n = max(2, math.ceil(float(along[-1]) / CHECK_STEP_M) + 1)
+    return np.interp(np.linspace(0.0, along[-1], n), along, coarse)
+
+
+class SearchFailed(Exception):
+    """RRTConnect found no path within its budget of collision checks."""
+
+
+def search(
+    kinematics: ArmKinematics,
+    checker: CollisionChecker,
+    start: Array,
+    goals: Sequence[Array],
+    max_checks: int,
+    seed: int,
+) -> Array:
+    """(n, 6) way points of a collision-free path from `start` to one of `goals` (RRTConnect, then shortcuts).
+
+    The budget is counted in collision checks, not in seconds, so that the same call gives the same answer on every
+    machine; the caller's deadline is the second guard.
+
+    Raises:
+        SearchFailed: budget spent, or start or all goals in collision.
+    """
+    robot = kinematics.robot
+    ou.RNG.setSeed(seed)
+    n = len(robot.joint_names)
+    space = ob.RealVectorStateSpace(n)
+    bounds = ob.RealVectorBounds(n)
+    for i in range(n):
+        span = 0.5 * (robot.upper_rad[i] - robot.lower_rad[i])
+        middle = 0.5 * (robot.upper_rad[i] + robot.lower_rad[i])
+        # A wrist turn more than a half circle away from both ends never shortens a way.
+        span = min(span, math.pi + 0.5)
+        low = min(middle - span, float(start[i]), *(float(goal[i]) for goal in goals))
+        high = max(middle + span, float(start[i]), *(float(goal[i]) for goal in goals))
+        bounds.setLow(i, max(low, float(robot.lower_rad[i]) - 1e-6))
+        bounds.setHigh(i, min(high, float(robot.upper_rad[i]) + 1e-6))
+    space.setBounds(bounds)
+    spent = 0
+
+    def valid(state: Any) -> bool:
+        nonlocal spent
+        spent += 1
+        return checker.free(np.array([state[i] for i in range(n)]))
+
+    setup = og.SimpleSetup(space)
+    setup.setStateValidityChecker(valid)
+    information = setup.getSpaceInformation()
+    information.setStateValidityCheckingResolution(0.06 / space.getMaximumExtent())
+
+    def state_of(joints: Array) -> Any:
+        state = space.allocState()
+        for i in range(n):
+            state[i] = float(joints[i])
+        return state
+
+    setup.addStartState(state_of(start))
+    targets = ob.GoalStates(information)
+    for goal in goals:
+        targets.addState(state_of(goal))
+    setup.setGoal(targets)
+    planner = og.RRTConnect(information)
+    planner.setRange(0.6)
+    setup.setPlanner(planner)
+    solved = setup.solve(ob.PlannerTerminationCondition(lambda: spent >= max_checks))
+    if not solved or not setup.haveExactSolutionPath():
+        raise SearchFailed(f"no path within {max_checks} collision checks")
+    solution = setup.getSolutionPath()
+    way = np.array([[state[i] for i in range(n)] for state in solution.getStates()])
+    return shorten(way, checker, np.random.default_rng(seed), max(40, (max_checks - spent) // 10))
+
+
+def shorten(way: Array, checker: CollisionChecker, random: np.random.Generator, tries: int) -> Array:
+    """Replace parts of a way by straight lines while they stay free; deterministic for a given generator."""
+    points = [*way]
+    if len(points) > 2 and _line_free(points[0], points[-1], checker):
+        return np.array([points[0], points[-1]])
+    for _ in range(tries):
+        if len(points) <= 2:
+            break
+        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        low, high = np.sort(random.uniform(0.0, along[-1], 2))
+        i, j = int(np.searchsorted(along, low, side="right")) - 1, int(np.searchsorted(along, high, side="right")) - 1
+        if i == j or high - low < 0.05:
+            continue
+        first = points[i] + (low - along[i]) / (along[i + 1] - along[i]) * (points[i + 1] - points[i])
+        j = min(j, len(points) - 2)
+        second = points[j] + (high - along[j]) / (along[j + 1] - along[j]) * (points[j + 1] - points[j])
+        if _line_free(first, second, checker):
+            points = [*points[: i + 1], first, second, *points[j + 1 :]]
+    return np.array(points)
+
+
+def line(start: Array, end: Array, step_rad: float = 0.05) -> Array:
+    """(n, 6) samples of a straight joint-space line."""
+    n = 2 + int(np.linalg.norm(end - start) / step_rad)
+    return start + np.linspace(0.0, 1.0, n)[:, None] * (end - start)
+
+
+def _line_free(start: Array, end: Array, checker: CollisionChecker) -> bool:
+    return checker.first_hit(line(start, end), Closeness.CLEAR) < 0

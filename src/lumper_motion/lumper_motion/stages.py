@@ -1,0 +1,475 @@
+"""One motion of a request at a time: from where the arm stands, what it holds and what is known of the load, to a checked,
+timed trajectory or the reason why there is none. Pure functions of a snapshot; run off the event loop.
+
+Frames: plans are made in base_link; the snapshot says where that is in the trailer.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from lumper_msgs.msg import BrokerState, OutcomeCode
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from lumper_motion.collision import (
+    Closeness,
+    CollisionChecker,
+    Load,
+    Obstacle,
+    base_obstacles,
+    trailer_obstacles,
+)
+from lumper_motion.intake import load_acceleration
+from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.parameters import MotionParameters
+from lumper_motion.path import Leg, Path, SearchFailed, check_path, line, make_path, search
+from lumper_motion.requests import Pick
+from lumper_motion.timing import Limits, TimingError, Trajectory, time_path
+from lumper_ros.convert import inverse
+from lumper_ros.robot import Robot, Trailer
+
+Array = NDArray[np.float64]
+B = BrokerState
+
+# Goals tried with a straight path, and given to the search, at most.
+MAX_CANDIDATES = 8
+# An arm that stands too near something may leave it over this much of its path.
+ESCAPE_RAD = 0.35
+BELT_GAP_M = 0.004
+PAD_GAP_M = 0.015
+# The belt carries the load to -x: a gripper pointing along +x more than this would be pushed.
+DOWNSTREAM_COSINE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownCarton:
+    """A carton of the wall: pose of its centre in trailer."""
+
+    carton_id: int
+    pose: Array
+    size_m: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """What a plan is made from."""
+
+    start: Array  # (6,) rad
+    trailer_from_base: Array  # 4x4
+    cartons: tuple[KnownCarton, ...]
+    wall_version: int
+    load: Load | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no motion: OutcomeCode and text."""
+
+    code: int
+    text: str
+
+
+Motion = Trajectory | Failure
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Goal:
+    """A way to end a motion: where free motion ends, and the legs from there."""
+
+    via: Array  # (6,)
+    legs: tuple[Leg, ...]
+
+
+class StagePlanner:
+    """Plans motions for one robot. Keeps the last scene, which is a function of the snapshot."""
+
+    def __init__(self, robot: Robot, trailer: Trailer, parameters: MotionParameters) -> None:
+        self.robot = robot
+        self.kinematics = ArmKinematics(robot)
+        self._trailer = trailer
+        self._p = parameters
+        self._scene: tuple[tuple[int, bytes], CollisionChecker] | None = None
+
+    # --- the stages ---
+
+    def approach(self, snapshot: Snapshot, pick: Pick, press_m: float | None = None) -> Motion:
+        """APPROACH and GRASP: to the face, the cups pressed on."""
+        p = self._p
+        base_from_trailer = inverse(snapshot.trailer_from_base)
+        face = base_from_trailer @ pick.grasp
+        contact = _along_tool(face, p.press_m if press_m is None else press_m)
+        near, before = _along_tool(face, -p.contact_m), _along_tool(face, -p.contact_m - p.approach_m)
+        checker = self._checker(snapshot, _names(pick.carton_ids))
+        out = self._stroke_tools(pick, contact, base_from_trailer)
+        goals, reached, blocked = [], False, ""
+        for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
+            legs = self._lines(
+                via,
+                (before, near, contact),
+                (B.STAGE_APPROACH, B.STAGE_GRASP),
+                Closeness.CONTACT,
+                (p.approach_speed_mps, p.contact_speed_mps),
+            )
+            if legs is None or self._follow(out, legs[-1].joints[-1]) is None:
+                continue
+            reached = True
+            touches = _hit(checker, legs)
+            if touches:
+                blocked = touches
+                continue
+            goals.append(_Goal(via, legs))
+        if not reached:
+            return Failure(OutcomeCode.UNREACHABLE, f"cartons {list(pick.carton_ids)}: {self._reach_text(contact)}")
+        if not goals:
+            return Failure(OutcomeCode.IN_COLLISION, f"at the face of {list(pick.carton_ids)}: {blocked}")
+        return self._free_motion(snapshot, checker, goals, B.STAGE_APPROACH, self._limits(snapshot.load))
+
+    def extract(self, snapshot: Snapshot, pick: Pick) -> Motion:
+        """EXTRACT: lift, tilt, pull the load out at its speed limit; ends with the load held clear."""
+        assert snapshot.load is not None
+        here = self.kinematics.tool(snapshot.start)[0]
+        tools = self._stroke_tools(pick, here, inverse(snapshot.trailer_from_base))
+        joints = self._follow(tools, snapshot.start)
+        if joints is None:
+            return Failure(OutcomeCode.UNREACHABLE, f"the stroke of {list(pick.carton_ids)} leaves the arm's reach")
+        if not joints:
+            return Failure(OutcomeCode.MALFORMED, "pick.extract_m and lift_m are zero: the load cannot be taken clear")
+        checker = self._checker(snapshot, _names(pick.carton_ids))
+        # Neighbours that it leans on now are what it slides along: the stroke was judged by the planner.
+        touching = {other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)}
+        checker.allow({*_names(pick.carton_ids), *touching})
+        legs = [Leg(part, B.STAGE_EXTRACT, Closeness.CONTACT, pick.speed_limit_mps) for part in joints]
+        return self._timed(legs, checker, self._limits(snapshot.load))
+
+    def place(self, snapshot: Snapshot, pick: Pick) -> Motion:
+        """CARRY and PLACE: over the belt, then down onto it."""
+        load, p = snapshot.load, self._p
+        assert load is not None
+        goals, text = [], "no pose over the belt"
+        checker = self._checker(snapshot, ())
+        for down in self._laying_tools(pick, load):
+            above, near = _raised(down, p.above_belt_m), _raised(down, p.contact_m)
+            for via in self.kinematics.solutions(above, snapshot.start)[:4]:
+                legs = self._lines(
+                    via,
+                    (above, near, down),
+                    (B.STAGE_PLACE, B.STAGE_PLACE),
+                    Closeness.CONTACT,
+                    (p.lower_speed_mps, p.lay_speed_mps),
+                )
+                if legs is None:
+                    continue
+                back = self._follow([down, self._backed(down)], legs[-1].joints[-1])
+                touches = "" if back is not None else "no way back from the belt"
+                touches = touches or _hit(checker, legs)
+                if touches:
+                    text = touches
+                    continue
+                goals.append(_Goal(via, legs))
+        if not goals:
+            return Failure(OutcomeCode.UNREACHABLE, f"no way to lay {list(load.carton_ids)} on the belt: {text}")
+        # The quickest wrist first.
+        speed = self.robot.max_speed_radps
+        goals.sort(key=lambda goal: float((np.abs(goal.via - snapshot.start) / speed).max()))
+        return self._free_motion(snapshot, checker, goals[:MAX_CANDIDATES], B.STAGE_CARRY, self._limits(load))
+
+    def back_off(self, snapshot: Snapshot) -> Motion:
+        """RETREAT after a release or a failed grasp: straight back from the face."""
+        here = self.kinematics.tool(snapshot.start)[0]
+        legs = self._lines(
+            snapshot.start,
+            (here, self._backed(here)),
+            (B.STAGE_RETREAT,),
+            Closeness.CONTACT,
+            (self._p.approach_speed_mps,),
+        )
+        if legs is None:
+            return Failure(OutcomeCode.UNREACHABLE, "no way straight back from here")
+        names = _names(tuple(carton.carton_id for carton in snapshot.cartons))
+        return self._timed(legs, self._checker(snapshot, names), self._limits(None))
+
+    def to_pose(self, snapshot: Snapshot, target: Array) -> Motion:
+        """HOME and SCAN: to a named joint pose."""
+        checker = self._checker(snapshot, ())
+        if not checker.free(target):
+            pairs = checker.explain(target, Closeness.CLEAR)
+            return Failure(OutcomeCode.IN_COLLISION, f"the pose asked for: {_pairs_text(pairs)}")
+        if float(np.abs(target - snapshot.start).max()) < 1e-4:
+            target = snapshot.start + 1e-4
+        return self._free_motion(snapshot, checker, [_Goal(target, ())], B.STAGE_MOVE, self._limits(snapshot.load))
+
+    def retrace(self, snapshot: Snapshot, way: Array) -> Motion:
+        """RETREAT as a request: back along (n, 6) joints that the arm came along, newest first, slowly."""
+        joints = np.vstack([snapshot.start, way])
+        speed = self._p.retreat_speed_mps
+        legs = [Leg(joints, B.STAGE_RETREAT, Closeness.CONTACT, speed)]
+        names = _names(tuple(carton.carton_id for carton in snapshot.cartons))
+        return self._timed(legs, self._checker(snapshot, names), self._limits(snapshot.load))
+
+    def jog(self, snapshot: Snapshot, joint_delta: Array | None, tool_delta: Array | None) -> Motion:
+        """JOG: straight in joint space, or straight in tool0."""
+        speed = self._p.retreat_speed_mps
+        if joint_delta is not None:
+            target = snapshot.start + joint_delta
+            outside = (target < self.robot.lower_rad) | (target > self.robot.upper_rad)
+            if outside.any():
+                name = self.robot.joint_names[int(np.argmax(outside))]
+                return Failure(OutcomeCode.UNREACHABLE, f"{name} would leave its range")
+            legs: Sequence[Leg] | None = [Leg(line(snapshot.start, target), B.STAGE_MOVE, Closeness.CONTACT, speed)]
+        else:
+            assert tool_delta is not None
+            here = self.kinematics.tool(snapshot.start)[0]
+            legs = self._lines(snapshot.start, (here, here @ tool_delta), (B.STAGE_MOVE,), Closeness.CONTACT, (speed,))
+        if legs is None:
+            return Failure(OutcomeCode.UNREACHABLE, "the displaced tool pose is out of the arm's reach")
+        return self._timed(legs, self._checker(snapshot, ()), self._limits(snapshot.load))
+
+    def recheck(self, snapshot: Snapshot, trajectory: Trajectory, from_s: float, carton_ids: tuple[int, ...]) -> str:
+        """What the rest of a running trajectory would touch on the snapshot's wall; empty = nothing."""
+        checker = self._checker(snapshot, _names(carton_ids))
+        block = check_path(trajectory.path, self.kinematics, checker, from_s, ESCAPE_RAD)
+        return "" if block is None else block.what
+
+    # --- parts ---
+
+    def _checker(self, snapshot: Snapshot, allowed: Sequence[str]) -> CollisionChecker:
+        key = (snapshot.wall_version, snapshot.trailer_from_base.tobytes())
+        if self._scene is None or self._scene[0] != key:
+            base_from_trailer = inverse(snapshot.trailer_from_base)
+            obstacles = trailer_obstacles(self._trailer, base_from_trailer) + base_obstacles(self.robot)
+            obstacles += [
+                Obstacle(name, base_from_trailer @ carton.pose, carton.size_m, carton.carton_id)
+                for carton in snapshot.cartons
+                for name in _names((carton.carton_id,))
+            ]
+            self._scene = (key, CollisionChecker(self.kinematics, obstacles, self._p.clearance_m))
+        checker = self._scene[1]
+        checker.set_load(snapshot.load)
+        held = snapshot.load.carton_ids if snapshot.load else ()
+        checker.allow({*allowed, *_names(held)})
+        return checker
+
+    def _limits(self, load: Load | None) -> Limits:
+        share = self._p.limit_fraction
+        mass = load.mass_kg if load else 0.0
+        limits = Limits(self.robot.max_speed_radps * share, self.robot.accel_limit(mass) * share)
+        if load is None or mass <= 0.0:
+            return limits
+        # The bound is per axis: the worst direction is the diagonal of two.
+        accel = load_acceleration(load.zones, mass, self.robot, self._p.hold_share) / math.sqrt(2.0)
+        return replace(limits, load_accel_mps2=max(accel, 0.3), load_in_tool=load.pose_in_tool[:3, 3])
+
+    def _stroke_tools(self, pick: Pick, contact: Array, base_from_trailer: Array) -> list[Array]:
+        """Tool poses of lift, tilt and pull, from contact on."""
+        tools = [contact]
+        turn = base_from_trailer[:3, :3]
+        if pick.lift_m > 0.0:
+            tools.append(_moved(tools[-1], turn @ np.array([0.0, 0.0, pick.lift_m])))
+        if pick.tilt_rad != 0.0:
+            load = tools[-1] @ pick.load_in_tool
+            rotation = np.eye(4)
+            rotation[:3, :3] = Rotation.from_euler("y", -pick.tilt_rad).as_matrix()
+            tools.append(load @ rotation @ inverse(pick.load_in_tool))
+        if float(np.linalg.norm(pick.extract_m)) > 0.0:
+            tools.append(_moved(tools[-1], turn @ pick.extract_m))
+        return tools
+
+    def _follow(self, tools: Sequence[Array], seed: Array) -> list[Array] | None:
+        """Joint samples of each straight tool line, or None where the arm cannot follow."""
+        parts = []
+        for start, end in pairwise(tools):
+            part = self.kinematics.tool_line(straight_tools(start, end), seed)
+            if part is None:
+                return None
+            part[0] = seed
+            parts.append(part)
+            seed = part[-1]
+        return parts
+
+    def _lines(
+        self, via: Array, tools: Sequence[Array], stages: Sequence[int], closeness: Closeness, speeds: Sequence[float]
+    ) -> tuple[Leg, ...] | None:
+        parts = self._follow(tools, via)
+        if parts is None:
+            return None
+        return tuple(
+            Leg(part, stage, closeness, speed) for part, stage, speed in zip(parts, stages, speeds, strict=True)
+        )
+
+    def _backed(self, tool: Array) -> Array:
+        """Back from a face; a little upwards too where the tool lies level, off a moving belt."""
+        back = _along_tool(tool, -self._p.retreat_m)
+        return back if abs(tool[2, 2]) > 0.7 else _raised(back, 0.3 * self._p.retreat_m)
+
+    def _laying_tools(self, pick: Pick, load: Load) -> list[Array]:
+        """Tool poses with the load on the belt, as asked first, then turned by quarters about the vertical.
+
+        The place pose's centre binds, its turn does not: a box lies as well in any of four.
+        """
+        infeed = self.robot.link_transforms(np.zeros(len(self.robot.joint_names)))["infeed"]
+        from_load = inverse(load.pose_in_tool)
+        corners = _corners(load.size_m)
+        pad = _pad_corners(self.robot)
+        result, pushed = [], []
+        for quarter in range(4):
+            turn = np.eye(4)
+            turn[:3, :3] = Rotation.from_euler("z", quarter * math.pi / 2.0).as_matrix()
+            wanted = pick.place.copy()
+            wanted[:3, :3] = turn[:3, :3] @ wanted[:3, :3]
+            tool = wanted @ from_load
+            box = corners @ wanted[:3, :3].T + wanted[:3, 3]
+            grip = pad @ tool[:3, :3].T + tool[:3, 3]
+            if quarter and np.abs(box[:, 1]).max() > self.robot.conveyor.width_m / 2.0:
+                continue
+            lift = max(0.0, BELT_GAP_M - float(box[:, 2].min()))
+            drop = max(0.0, PAD_GAP_M - float(grip[:, 2].min()) - lift)
+            if drop > self._p.max_drop_m:
+                continue
+            placed = infeed @ _raised(tool, lift + drop)
+            (pushed if tool[0, 2] > DOWNSTREAM_COSINE else result).append(placed)
+        return result or pushed
+
+    def _free_motion(
+        self, snapshot: Snapshot, checker: CollisionChecker, goals: Sequence[_Goal], stage: int, limits: Limits
+    ) -> Motion:
+        """Straight to one of the goals, or around what is in the way."""
+        blocked = ""
+        for goal in goals[:4]:
+            legs = [Leg(line(snapshot.start, goal.via), stage), *goal.legs]
+            motion = self._timed(legs, checker, limits)
+            if not isinstance(motion, Failure):
+                return motion
+            blocked = blocked or motion.text
+        for goal in goals[:2]:
+            for vias in self._detours(snapshot.start, goal.via):
+                points = (snapshot.start, *vias, goal.via)
+                legs = [*(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]
+                motion = self._timed(legs, checker, limits)
+                if not isinstance(motion, Failure):
+                    return motion
+        start = snapshot.start
+        legs_before: list[Leg] = []
+        if not checker.free(start):
+            freed = self._step_clear(start, checker)
+            if freed is None:
+                return Failure(
+                    OutcomeCode.IN_COLLISION,
+                    f"where the arm stands: {_pairs_text(checker.explain(start, Closeness.CLEAR))}",
+                )
+            legs_before = [Leg(freed, stage, Closeness.CONTACT)]
+            start = freed[-1]
+        open_goals = [goal for goal in goals if checker.free(goal.via)]
+        if not open_goals:
+            return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
+        try:
+            way = search(
+                self.kinematics,
+                checker,
+                start,
+                [goal.via for goal in open_goals],
+                self._p.search_checks,
+                self._p.search_seed,
+            )
+        except SearchFailed as error:
+            return Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
+        goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
+        legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
+        return self._timed(legs, checker, limits)
+
+    def _detours(self, start: Array, goal: Array) -> list[tuple[Array, ...]]:
+        """Ways round what usually is in the way: back from the load, high over the belt, arm drawn in between."""
+        tools = self.kinematics.tool(np.array([start, goal]))
+        backs = self.kinematics.solutions(_along_tool(tools[0], -0.25), start)[:1]
+        overs = self.kinematics.solutions(_raised(tools[1], 0.3), goal)[:1]
+        drawn_in = 0.5 * (start + goal)
+        drawn_in[1:3] = self.robot.poses["home"][1:3]
+        ways: list[tuple[Array, ...]] = [(drawn_in,)]
+        ways += [(back,) for back in backs] + [(over,) for over in overs]
+        ways += [(back, over) for back in backs for over in overs]
+        ways += [(back, drawn_in) for back in backs] + [(drawn_in, over) for over in overs]
+        return ways
+
+    def _step_clear(self, start: Array, checker: CollisionChecker) -> Array | None:
+        """(n, 6) short tool line to a configuration that is free, from one that is too near something."""
+        tool = self.kinematics.tool(start)[0]
+        for end in (_along_tool(tool, -0.12), _raised(tool, 0.12), _along_tool(tool, -0.25), _raised(tool, 0.25)):
+            joints = self.kinematics.tool_line(straight_tools(tool, end), start)
+            if joints is not None and checker.free(joints[-1]):
+                return joints
+        return None
+
+    def _timed(self, legs: Sequence[Leg], checker: CollisionChecker, limits: Limits) -> Motion:
+        """Check and time; corners are rounded less where rounding makes the path touch something."""
+        text = ""
+        for corner in (0.25, 0.08, 0.02):
+            path: Path = make_path(legs, corner)
+            outside = _outside_limits(path, self.robot)
+            block = check_path(path, self.kinematics, checker, 0.0, ESCAPE_RAD) if not outside else None
+            if not outside and block is None:
+                try:
+                    return time_path(path, self.kinematics, limits, self._p.smoothing_s)
+                except TimingError as error:
+                    return Failure(OutcomeCode.INTERNAL, str(error))
+            text = outside or (block.what if block else "")
+            if len(legs) == 1:
+                break
+        return Failure(OutcomeCode.IN_COLLISION, text)
+
+    def _reach_text(self, tool: Array) -> str:
+        shoulder = self.robot.link_transforms(np.zeros(len(self.robot.joint_names)))["link_2"][:3, 3]
+        far = float(np.linalg.norm(tool[:3, 3] - shoulder))
+        return f"no joint solution within limits for approach, contact and stroke; the face is {far:.2f} m from the shoulder"
+
+
+def _outside_limits(path: Path, robot: Robot) -> str:
+    joints = path.at(np.linspace(0.0, path.length_rad, 60))
+    over = (joints < robot.lower_rad - 1e-6) | (joints > robot.upper_rad + 1e-6)
+    if not over.any():
+        return ""
+    return f"{robot.joint_names[int(np.argmax(over.any(axis=0)))]} would leave its range"
+
+
+def _names(carton_ids: Sequence[int]) -> list[str]:
+    return [f"carton {carton_id}" for carton_id in carton_ids]
+
+
+def _pairs_text(pairs: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{part} touches {other}" for part, other in pairs[:3]) or "contact"
+
+
+def _hit(checker: CollisionChecker, legs: Sequence[Leg]) -> str:
+    """What the ends of straight stretches touch; the whole path is checked later."""
+    for leg in legs:
+        if not checker.free(leg.joints[-1], leg.closeness):
+            return _pairs_text(checker.explain(leg.joints[-1], leg.closeness))
+    return ""
+
+
+def _moved(pose: Array, by: Array) -> Array:
+    result = pose.copy()
+    result[:3, 3] += by
+    return result
+
+
+def _raised(pose: Array, by_m: float) -> Array:
+    return _moved(pose, np.array([0.0, 0.0, by_m]))
+
+
+def _along_tool(tool: Array, by_m: float) -> Array:
+    return _moved(tool, tool[:3, 2] * by_m)
+
+
+def _corners(size_m: Sequence[float]) -> Array:
+    signs = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+    return np.asarray(signs * np.array(size_m))
+
+
+def _pad_corners(robot: Robot) -> Array:
+    pad = robot.gripper
+    return _corners((pad.pad_width_m, pad.pad_height_m, pad.pad_depth_m)) - np.array([0.0, 0.0, pad.pad_depth_m / 2.0])
+
+
+PlanFunction = Callable[[], Motion]

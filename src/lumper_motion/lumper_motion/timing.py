@@ -1,0 +1,200 @@
+"""When to be where: a path becomes a trajectory, time-optimal within limits (TOPPRA), with acceleration ramps smoothed.
+
+TOPPRA (Pham & Pham 2018, doi 10.1109/TRO.2018.2819195) gives piecewise constant path acceleration. A moving average of s(t)
+over `smoothing_s` makes it continuous without leaving the path; what then exceeds a limit is removed by stretching time.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import toppra
+import toppra.algorithm
+import toppra.constraint
+from numpy.typing import NDArray
+
+from lumper_motion.kinematics import ArmKinematics
+from lumper_motion.path import Path
+
+Array = NDArray[np.float64]
+
+toppra.setup_logging("ERROR")
+
+# Sampling of a trajectory before it is stretched.
+SAMPLE_S = 0.004
+
+
+class TimingError(Exception):
+    """No timing within the limits exists; the text says what TOPPRA said."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limits:
+    """What the arm may do on one trajectory.
+
+    speed_radps, accel_radps2: (6,).
+    load_accel_mps2: largest acceleration of the load's centre per axis; inf = no load to lose.
+    load_in_tool: (3,) m, the load's centre.
+    """
+
+    speed_radps: Array
+    accel_radps2: Array
+    load_accel_mps2: float = math.inf
+    load_in_tool: Array = field(default_factory=lambda: np.zeros(3))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """A timed path from standstill to standstill: uniform samples, `step_s` apart.
+
+    position, velocity, acceleration: (n, 6) in rad, rad/s, rad/s^2. s: (n,) path parameter, never falling.
+    marks: (stage, time it begins), first at 0.
+    """
+
+    path: Path
+    step_s: float
+    s: Array
+    position: Array
+    velocity: Array
+    acceleration: Array
+    marks: tuple[tuple[int, float], ...]
+    limits: Limits
+
+    @property
+    def duration_s(self) -> float:
+        return (len(self.s) - 1) * self.step_s
+
+    def sample(self, at_s: Array) -> tuple[Array, Array, Array]:
+        """Position, velocity and acceleration (n, 6) at times (n,), clamped to the trajectory's ends."""
+        x = np.clip(at_s / self.step_s, 0.0, len(self.s) - 1.0)
+        i = np.minimum(x.astype(np.intp), len(self.s) - 2)
+        f = (x - i)[:, None]
+        h = self.step_s
+        q0, q1, v0, v1 = self.position[i], self.position[i + 1], self.velocity[i], self.velocity[i + 1]
+        f2, f3 = f * f, f * f * f
+        position = (2 * f3 - 3 * f2 + 1) * q0 + (f3 - 2 * f2 + f) * h * v0 + (3 * f2 - 2 * f3) * q1 + (f3 - f2) * h * v1
+        velocity = (1 - f) * v0 + f * v1
+        acceleration = (1 - f) * self.acceleration[i] + f * self.acceleration[i + 1]
+        return position, velocity, acceleration
+
+    def s_at(self, at_s: float) -> float:
+        """Path parameter at a time."""
+        return float(np.interp(at_s, np.arange(len(self.s)) * self.step_s, self.s))
+
+    def time_at(self, s: float) -> float:
+        """Time at which path parameter `s` is reached."""
+        return float(np.interp(s, self.s, np.arange(len(self.s)) * self.step_s))
+
+    def stage_at(self, at_s: float) -> int:
+        stage = self.marks[0][0]
+        for mark, begins_s in self.marks:
+            if at_s >= begins_s - 1e-9:
+                stage = mark
+        return stage
+
+    def mark_s(self, stage: int) -> float:
+        """Time at which a stage begins; 0 if the trajectory has none such."""
+        return next((begins_s for mark, begins_s in self.marks if mark == stage), 0.0)
+
+
+def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tuple[Array, Array]:
+    """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
+
+    Raises:
+        TimingError: the path cannot be timed.
+    """
+    n = int(np.clip(path.length_rad / 0.025, 40, 160))
+    grid = np.linspace(0.0, path.length_rad, n)
+    tangent = path.at(grid, 1)
+    tools = kinematics.tool(path.at(grid))
+    tip = tools[:, :3, 3]
+    tip_rate = np.linalg.norm(np.gradient(tip, grid, axis=0), axis=1)
+    leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
+    # At a change of limit the slower one holds on both sides of it.
+    leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.where(np.isfinite(leg_limit), leg_limit / np.maximum(tip_rate, 1e-9), np.inf)
+    speed = np.minimum(limits.speed_radps, np.abs(tangent) * rate[:, None] + 1e-6)
+    size = len(limits.speed_radps)
+    points, accel = path.curve(path.curve.x), limits.accel_radps2
+    if math.isfinite(limits.load_accel_mps2):
+        frames = kinematics.tool(points)
+        centre = frames[:, :3, :3] @ limits.load_in_tool + frames[:, :3, 3]
+        points = np.hstack([points, centre])
+        accel = np.concatenate([accel, np.full(3, limits.load_accel_mps2)])
+        speed = np.hstack([speed, np.full((n, 3), 50.0)])
+        size += 3
+    curve = toppra.SplineInterpolator(path.curve.x, points, bc_type="natural")
+    rows = {float(at): row for at, row in zip(grid, speed, strict=True)}
+
+    def speed_at(s: float) -> Array:
+        row = rows.get(float(s))
+        if row is None:
+            row = speed[int(np.argmin(np.abs(grid - s)))]
+        return np.column_stack([-row, row])
+
+    solver = toppra.algorithm.TOPPRA(
+        [
+            toppra.constraint.JointVelocityConstraintVarying(speed_at),
+            toppra.constraint.JointAccelerationConstraint(np.column_stack([-accel, accel])),
+        ],
+        curve,
+        gridpoints=grid,
+        solver_wrapper="seidel",
+    )
+    _, rates, _ = solver.compute_parameterization(0.0, 0.0)
+    if rates is None or not np.all(np.isfinite(rates)):
+        raise TimingError("no timing of the path within speed and acceleration limits")
+    return grid, np.asarray(rates, dtype=float)
+
+
+def profile_times(grid: Array, rate: Array) -> Array:
+    """Time at each grid point for path speeds whose squares are linear in s between grid points."""
+    pace = np.maximum(rate[1:] + rate[:-1], 1e-9)
+    return np.concatenate([[0.0], np.cumsum(2.0 * np.diff(grid) / pace)])
+
+
+def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s: float) -> Trajectory:
+    """The trajectory along `path`, from standstill to standstill.
+
+    Raises:
+        TimingError: as `optimal_profile`.
+    """
+    grid, rate = optimal_profile(path, kinematics, limits)
+    at = profile_times(grid, rate)
+    total = float(at[-1])
+    width = max(1, round(smoothing_s / SAMPLE_S))
+    n = math.ceil(total / SAMPLE_S) + 1
+    t = np.arange(n) * SAMPLE_S
+    i = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
+    past = np.minimum(t, total) - at[i]
+    slope = (rate[i + 1] - rate[i]) / np.maximum(at[i + 1] - at[i], 1e-9)
+    ds = np.where(t < total, rate[i] + slope * past, 0.0)
+    s = np.where(t < total, grid[i] + rate[i] * past + 0.5 * slope * past**2, path.length_rad)
+    dds = np.where(t < total, slope, 0.0)
+    kernel = np.full(width, 1.0 / width)
+    edge = width - 1
+
+    def averaged(values: Array, before: float, after: float) -> Array:
+        return np.convolve(np.concatenate([np.full(edge, before), values, np.full(edge, after)]), kernel, mode="valid")
+
+    s, ds, dds = averaged(s, 0.0, path.length_rad), averaged(ds, 0.0, 0.0), averaged(dds, 0.0, 0.0)
+    first, second = path.at(s, 1), path.at(s, 2)
+    position = path.at(s)
+    velocity = first * ds[:, None]
+    acceleration = second * (ds**2)[:, None] + first * dds[:, None]
+    acceleration[0] = acceleration[-1] = 0.0
+    velocity[0] = velocity[-1] = 0.0
+    stretch = max(
+        1.0,
+        float((np.abs(velocity) / limits.speed_radps).max()),
+        math.sqrt(float((np.abs(acceleration) / limits.accel_radps2).max())),
+    )
+    step_s = SAMPLE_S * stretch
+    times = np.arange(len(s)) * step_s
+    starts = (0.0, *path.ends[:-1])
+    marks: list[tuple[int, float]] = []
+    for leg, begins in zip(path.legs, starts, strict=True):
+        if not marks or marks[-1][0] != leg.stage:
+            marks.append((leg.stage, float(np.interp(begins, s, times)) if begins > 0.0 else 0.0))
+    return Trajectory(path, step_s, s, position, velocity / stretch, acceleration / stretch**2, tuple(marks), limits)
