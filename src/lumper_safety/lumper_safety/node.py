@@ -1,0 +1,74 @@
+"""Composition of the safety monitor: parameters and files -> core; priority of the process; the graph's word on rivals."""
+
+import contextlib
+import gc
+import os
+import secrets
+from pathlib import Path
+
+import yaml
+from rclpy.clock import Clock, ClockType
+
+from lumper_ros.auth import load_key
+from lumper_ros.core import Core, Effects, Emit, Now, Severity
+from lumper_ros.host import Host
+from lumper_ros.robot import load_robot, load_trailer
+from lumper_safety.causes import parse_table
+from lumper_safety.core import SafetyMonitor
+from lumper_safety.parameters import Parameters
+
+_PRIORITY = 20
+
+
+def build(parameters: Parameters) -> SafetyMonitor:
+    """The core from its parameters.
+
+    Raises:
+        OSError, ValueError: a file is missing or wrong; the text names it and the remedy.
+    """
+    key = load_key(parameters.authentication, parameters.key_file)
+    robot = load_robot(Path(parameters.robot_folder))
+    trailer = load_trailer(Path(parameters.trailer_file))
+    raw = yaml.safe_load(Path(parameters.causes_file).read_text())
+    if not isinstance(raw, dict):
+        raise ValueError(f"causes_file: {parameters.causes_file} is no mapping")
+    return SafetyMonitor(parameters, robot, trailer, parse_table(raw), key, secrets.randbits(64))
+
+
+def raise_priority() -> str:
+    """Give every thread of this process real-time priority, or the nearest that is allowed; returns what was done."""
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(_PRIORITY))
+        return f"SCHED_FIFO {_PRIORITY}"
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, -15)
+            return "nice -15 (SCHED_FIFO is not allowed here)"
+    return "normal (neither SCHED_FIFO nor nice is allowed here)"
+
+
+def on_host(host: Host, parameters: Parameters) -> None:
+    """Keep the period on a loaded machine, and ask the graph for rivals twice a second."""
+    node = host._node  # the shell of this package asks the graph, which no core may
+    steady = Clock(clock_type=ClockType.STEADY_TIME)
+
+    def rivals() -> None:
+        count = node.count_publishers("safety/state")
+        if count > 1:
+            host.inject(lambda core, now: _rivals(core, count, now))
+
+    def collect() -> None:
+        # What lives since start is frozen: this looks only at what came since, in the gap after a tick.
+        gc.collect(1)
+
+    node.create_timer(0.5, rivals, clock=steady)
+    node.create_timer(1.0, collect, clock=steady)
+    gc.disable()
+    done = raise_priority()
+    host.inject(lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})])
+
+
+def _rivals(core: Core, count: int, now: Now) -> Effects:
+    assert isinstance(core, SafetyMonitor)
+    return core.permit_publishers(count, now)
