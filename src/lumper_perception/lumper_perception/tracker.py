@@ -66,12 +66,13 @@ class Tracker:
         table = stacked(free, self.assumed_depth())
         pairs = pair_scores(boxes, table)
         merged = merged_faces(boxes, table, pairs)
+        matches = assign(pairs, self.limits.match_score, set(merged), set())
+        matched = {track for _, track, _ in matches}
         for box, members in merged.items():
             for index in members:
-                free[index].seen_again(stamp_s, float(boxes.confidence[box]))
-        taken = {index for members in merged.values() for index in members}
-        matches = assign(pairs, self.limits.match_score, set(merged), taken)
-        matched = taken | {track for _, track, _ in matches}
+                if index not in matched:
+                    free[index].seen_again(stamp_s, float(boxes.confidence[box]))
+                    matched.add(index)
         self._update(boxes, free, pairs, matches, stamp_s, touched, report)
         missed = [index for index in range(len(free)) if index not in matched]
         self._miss(free, missed, view, stamp_s, touched, report)
@@ -96,8 +97,10 @@ class Tracker:
             allowance = touched.get(track.id, 0.0)
             if not track.id:
                 continue
+            if not moved:
+                continue
             shift_m, turn_rad = track.displacement()
-            if moved and (shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad):
+            if shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad:
                 if shift_m > max(allowance, self.limits.moved_m) or (not allowance and turn_rad > self.limits.moved_rad):
                     report.moved.append(track.id)
                 track.rest()
