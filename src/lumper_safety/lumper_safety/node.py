@@ -29,9 +29,12 @@ def build(parameters: Parameters) -> SafetyMonitor:
     key = load_key(parameters.authentication, parameters.key_file)
     robot = load_robot(Path(parameters.robot_folder))
     trailer = load_trailer(Path(parameters.trailer_file))
-    raw = yaml.safe_load(Path(parameters.causes_file).read_text())
+    causes = Path(parameters.causes_file or Path(parameters.trailer_file).parent / "safety_causes.yaml")
+    if not causes.is_file():
+        raise ValueError(f"causes_file: {causes} is not there; give the path of safety_causes.yaml")
+    raw = yaml.safe_load(causes.read_text())
     if not isinstance(raw, dict):
-        raise ValueError(f"causes_file: {parameters.causes_file} is no mapping")
+        raise ValueError(f"causes_file: {causes} is no mapping")
     return SafetyMonitor(parameters, robot, trailer, parse_table(raw), key, secrets.randbits(64))
 
 

@@ -13,7 +13,9 @@ class Parameters:
 
     robot_folder: str = parameter(doc="folder with arm.yaml and the URDF")
     trailer_file: str = parameter(doc="path of trailer.yaml")
-    causes_file: str = parameter(doc="path of safety_causes.yaml: max ages, limits, latch policy")
+    causes_file: str = parameter(
+        "", doc="path of safety_causes.yaml: max ages, limits, latch policy; empty = the one beside trailer_file"
+    )
     authentication: bool = parameter(True, doc="sign permits and accept only signed resets (key_file)")
     key_file: str = parameter("", doc="file with the robot's key, mode 0600; needed while authentication is on")
     command_window_s: float = parameter(5.0, low=0.1, high=60.0, doc="largest age of an operator's command on arrival")
