@@ -211,15 +211,7 @@ class Plan:
                 value = values.typed(source, type_name)
                 return unescape(value) if isinstance(value, str) else value
             if type_name == "yaml":
-                try:
-                    outer = values.by_yaml(source)
-                except ValueError:
-                    outer = source
-                if not isinstance(outer, str):
-                    raise ValueError(
-                        f"{source!r}: substitutions inside a list are not supported; substitute the whole list"
-                    )
-                source = outer
+                source = values.unquoted(source)
             return values.typed(self._perform(parse_text(source, element.error), element, scope, folder), type_name)
         except ValueError as error:
             raise element.error(f"parameter {name}: {error}") from error

@@ -44,6 +44,21 @@ def by_yaml(text: str) -> Any:
     raise ValueError(f"{text!r} is neither a bool, int, float, string nor a non-empty list of one of these")
 
 
+def unquoted(text: str) -> str:
+    """Text with substitutions, without the quotes that YAML would take away before they are made.
+
+    Raises:
+        ValueError: the substitutions stand inside a list or mapping.
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{text!r}: substitutions inside a list are not supported; substitute the whole list")
+
+
 def _scalar(text: str, wanted: type) -> Any:
     if wanted is bool:
         value = by_yaml({"1": "true", "0": "false"}.get(text, text))
