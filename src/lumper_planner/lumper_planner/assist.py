@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lumper_msgs.msg import OutcomeCode, PlannedPick, RejectedCarton
-from lumper_ros.core import Publish, Severity
+from lumper_msgs.msg import OutcomeCode, PlannedPick
 
 from lumper_planner.record import OpenQuestion, to_plain
 from lumper_planner.reports import request_message
 from lumper_planner.unloading import Unloading
+from lumper_ros.core import Publish, Severity
 
 # Options of a NO_REMOVABLE_CARTON question.
 LEAST_BAD_SHOWN = 3
@@ -86,7 +86,9 @@ def open_next(unloading: Unloading) -> None:
     job.assists += 1
     unloading.dirty = True
     unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
-    unloading.emit("assist.asked", question.text, Severity.WARN, values={"question": question.question_id, "code": question.code})
+    unloading.emit(
+        "assist.asked", question.text, Severity.WARN, values={"question": question.question_id, "code": question.code}
+    )
 
 
 def ask_nothing_removable(unloading: Unloading) -> None:

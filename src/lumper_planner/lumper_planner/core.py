@@ -5,24 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lumper_msgs.action import Unload
+from lumper_msgs.action import ExecuteMotion, Unload
 from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
 from lumper_msgs.srv import AnswerAssist, JobCommand
-from lumper_ros.auth import CommandVerifier
-from lumper_ros.core import (
-    NOTHING,
-    CancelGoal,
-    Core,
-    Diagnose,
-    Effects,
-    FinishGoal,
-    GoalStatus,
-    Now,
-    Persist,
-    Publish,
-    Respond,
-    Severity,
-)
 
 from lumper_planner import assist, outcomes
 from lumper_planner.parameters import PlannerParameters
@@ -40,6 +25,21 @@ from lumper_planner.record import (
 from lumper_planner.reports import request_message, result_of
 from lumper_planner.tree import build_tree, run_tree
 from lumper_planner.unloading import POSE_OTHER, Choice, Choose, Unloading
+from lumper_ros.auth import CommandVerifier
+from lumper_ros.core import (
+    NOTHING,
+    CancelGoal,
+    Core,
+    Diagnose,
+    Effects,
+    FinishGoal,
+    GoalStatus,
+    Now,
+    Persist,
+    Publish,
+    Respond,
+    Severity,
+)
 
 # job/state goes out at least this often, steady clock.
 STATE_PERIOD_S = 0.7
@@ -100,6 +100,9 @@ class UnloadPlanner(Core):
         u = self._u
         u.reconcile, u.look_before_place, u.arm_pose, u.thorough = True, True, POSE_OTHER, ""
         u.computing, u.prelude = "", []
+        if u.job is not None:
+            # Times from a clock that has since been set back would make cartons look gone that stand there.
+            u.job.delivered = {carton: when_s for carton, when_s in u.job.delivered.items() if when_s <= u.now.ros_s}
         u.look_again()
 
     def activate(self, now: Now) -> Effects:
@@ -126,7 +129,9 @@ class UnloadPlanner(Core):
             if u.goal_id:
                 result = result_of(job)
                 result.outcome.code = OutcomeCode.JOB_CANCELLED
-                result.text = "the planner was deactivated; the job is kept: send the goal again with its job_id to go on"
+                result.text = (
+                    "the planner was deactivated; the job is kept: send the goal again with its job_id to go on"
+                )
                 u.out.append(FinishGoal("unload", u.goal_id, GoalStatus.ABORTED, result))
                 u.goal_id = ""
             self._resume_after_restart(job)
@@ -182,7 +187,9 @@ class UnloadPlanner(Core):
         u.look_after_s = u.settle_until_s
         u.dirty = True
         names = ", ".join(map(str, list(wall.moved_ids)[:8]))
-        touched = (job.in_flight is not None and job.in_flight.pick is not None) or self._last_pick_end_s >= picture_before_s
+        touched = (
+            job.in_flight is not None and job.in_flight.kind == ExecuteMotion.Goal.PICK
+        ) or self._last_pick_end_s >= picture_before_s
         u.emit("wall.collapsed", f"cartons moved without being touched: {names}", Severity.WARN)
         if not touched and not any(question.blocking for question in job.questions()):
             assist.ask_how_to_go_on(
@@ -210,7 +217,9 @@ class UnloadPlanner(Core):
                 what = f"take {', '.join(map(str, plan.picks[0].carton_ids))}" if plan.picks else "advance the base"
             else:
                 what = plan.text or "nothing can be taken"
-            u.emit("plan.made", what, Severity.DEBUG, plan_id=plan.plan_id, values={"wall_version": int(plan.wall_version)})
+            u.emit(
+                "plan.made", what, Severity.DEBUG, plan_id=plan.plan_id, values={"wall_version": int(plan.wall_version)}
+            )
         else:
             text = f"{type(result).__name__}: {result}"[:500]
             u.out.append(Diagnose("planning", 2, text))
@@ -231,7 +240,7 @@ class UnloadPlanner(Core):
         if request.kind == BASE:
             outcomes.base_ended(u, request, status, result)
         else:
-            if request.pick is not None and request.wall_version:
+            if request.kind == ExecuteMotion.Goal.PICK:
                 self._last_pick_end_s = now.ros_s
             outcomes.motion_ended(u, request, status, result)
         return self._end()
@@ -262,11 +271,13 @@ class UnloadPlanner(Core):
                 self._resumed("its client sent the goal again")
                 return self._end()
             remedy = (
-                f"it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"
+                "it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"
                 if u.waits_for_client
                 else "wait, or cancel it"
             )
-            return self._refuse_goal(goal_id, goal, OutcomeCode.BUSY, f"job {u.job.job_id} is running already; {remedy}")
+            return self._refuse_goal(
+                goal_id, goal, OutcomeCode.BUSY, f"job {u.job.job_id} is running already; {remedy}"
+            )
         known = self._jobs.get(goal.job_id) if goal.job_id else None
         if known is not None and known.outcome == OutcomeCode.NONE and not known.running:
             u.out.append(FinishGoal("unload", goal_id, GoalStatus.SUCCEEDED, result_of(known)))
@@ -289,13 +300,11 @@ class UnloadPlanner(Core):
         again = job_id in self._jobs
         job.origin, job.stop_when, job.max_cartons = origin, stop_when, max_cartons
         job.running, job.outcome, job.text, job.empty_confirmed = True, 0, "", False
+        job.collapses, job.paused = 0, ""
         self._jobs[job_id] = job
         u.job, u.ended, u.goal_id, u.dirty, u.store_fault = job, None, goal_id, True, ""
         u.faults_in_row = u.base_faults = 0
         u.retry_at_s = u.settle_until_s = -math.inf
-        if u.stopped:
-            # A person started it in sight of the stop: that is the command to go on once the stop is over.
-            job.paused = ""
         self._uncertain()
         u.emit("job.resumed" if again else "job.started", f"job {job_id} by {origin}")
         for stale in [job for job in self._jobs.values() if not job.running][: max(0, len(self._jobs) - JOBS_KEPT)]:

@@ -2,10 +2,9 @@
 
 import sys
 
-from lumper_ros.host import run_core
-
 from lumper_planner.node import build
 from lumper_planner.parameters import PlannerParameters
+from lumper_ros.host import run_core
 
 # Time-outs are whole seconds; everything quicker is driven by inputs.
 TICK_HZ = 5.0

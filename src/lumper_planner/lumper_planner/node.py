@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from lumper_ros import auth
-from lumper_ros.parameters import ParameterError
-from lumper_ros.robot import load_robot, load_trailer
-
 from lumper_planner.choose import Chooser
 from lumper_planner.core import UnloadPlanner
 from lumper_planner.parameters import PlannerParameters
 from lumper_planner.reach import ArmReach
+from lumper_ros import auth
+from lumper_ros.parameters import ParameterError
+from lumper_ros.robot import load_robot, load_trailer
 
 
 def build(parameters: PlannerParameters) -> UnloadPlanner:

@@ -4,11 +4,11 @@ from typing import Any
 
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
-from lumper_ros.core import GoalStatus, Severity
 
 from lumper_planner import assist
 from lumper_planner.record import Request
 from lumper_planner.unloading import POSE_OTHER, POSE_SCAN, Unloading
+from lumper_ros.core import GoalStatus, Severity
 
 _GOAL = ExecuteMotion.Goal
 # The carton's own fault, or that of the grasp: another try on another grasp, then a question.
@@ -50,7 +50,12 @@ def motion_ended(unloading: Unloading, request: Request, status: GoalStatus, res
     job = unloading.require_job()
     if result is None:
         # The broker is gone, or never took the request: only its own journal and the gripper can say what happened.
-        unloading.emit("motion.lost", f"the motion broker gave no result ({status.value})", Severity.WARN, request_id=request.request_id)
+        unloading.emit(
+            "motion.lost",
+            f"the motion broker gave no result ({status.value})",
+            Severity.WARN,
+            request_id=request.request_id,
+        )
         job.unresolved, unloading.reconcile = request, True
         _fault(unloading, OutcomeCode.UNKNOWN_AFTER_RESTART, f"the motion broker gave no result ({status.value})")
         unloading.look_again()
@@ -102,17 +107,20 @@ def load_gone(unloading: Unloading, *, delivered: bool, why: str) -> None:
     job.load = None
     if delivered:
         job.done += len(ids)
-        unloading.emit("carton.delivered", f"{why}: {job.done} done", values={"cartons": " ".join(map(str, ids)), "done": job.done})
+        unloading.emit(
+            "carton.delivered", f"{why}: {job.done} done", values={"cartons": " ".join(map(str, ids)), "done": job.done}
+        )
     else:
         job.dropped += len(ids)
         for carton in ids:
             # Where it fell it may be seen again under its own id: it is not on the conveyor.
             job.delivered.pop(str(carton), None)
-        unloading.emit("carton.lost", why, Severity.WARN, values={"cartons": " ".join(map(str, ids)), "dropped": job.dropped})
+        unloading.emit(
+            "carton.lost", why, Severity.WARN, values={"cartons": " ".join(map(str, ids)), "dropped": job.dropped}
+        )
 
 
 def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) -> None:
-    job = unloading.require_job()
     assert request.pick is not None
     ids = [int(carton) for carton in request.pick["carton_ids"]]
     unloading.look_again()
@@ -180,7 +188,11 @@ def _other_ended(unloading: Unloading, request: Request, code: int, result: Any)
             # What was seen while the arm swung past is not what it moved away for.
             unloading.look_after_s = unloading.scanned_s = unloading.now.ros_s
         return
-    if request.kind == _GOAL.SCAN and code in (OutcomeCode.IN_COLLISION, OutcomeCode.PLANNING_TIMEOUT, OutcomeCode.UNREACHABLE):
+    if request.kind == _GOAL.SCAN and code in (
+        OutcomeCode.IN_COLLISION,
+        OutcomeCode.PLANNING_TIMEOUT,
+        OutcomeCode.UNREACHABLE,
+    ):
         # The arm stands among cartons: only the way it came is known to be free.
         unloading.prelude = [_GOAL.RETREAT]
     elif unloading.prelude and request.kind == _GOAL.RETREAT and code not in _LOOK_CODES:
@@ -196,7 +208,9 @@ def _fault(unloading: Unloading, code: int, text: str) -> None:
     unloading.retry_at_s = unloading.now.ros_s + parameters.retry_pause_s
     if code in (OutcomeCode.TOLERANCE_VIOLATED, OutcomeCode.CONTROLLER_FAULT) and not unloading.holding():
         unloading.prelude = [_GOAL.RETREAT, _GOAL.HOME]
-    if unloading.faults_in_row > parameters.fault_retries and not any(q.blocking for q in unloading.require_job().questions()):
+    if unloading.faults_in_row > parameters.fault_retries and not any(
+        q.blocking for q in unloading.require_job().questions()
+    ):
         why = f"motions failed {unloading.faults_in_row} times in a row, last with {name_of(code)}: {text[:300]}"
         assist.ask_how_to_go_on(unloading, code, why)
 
@@ -219,7 +233,8 @@ def base_ended(unloading: Unloading, request: Request, status: GoalStatus, resul
     unloading.retry_at_s = unloading.now.ros_s + unloading.parameters.retry_pause_s
     if unloading.base_faults > unloading.parameters.base_retries:
         unloading.finish(
-            OutcomeCode.BASE_FAILED, f"the drive base failed {unloading.base_faults} times, last: {text}; clear its way or its fault"
+            OutcomeCode.BASE_FAILED,
+            f"the drive base failed {unloading.base_faults} times, last: {text}; clear its way or its fault",
         )
 
 

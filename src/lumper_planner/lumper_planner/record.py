@@ -82,7 +82,9 @@ class JobRecord:
     skipped: list[int] = field(default_factory=list)
     delivered: dict[str, float] = field(default_factory=dict)  # carton id -> ROS time when it was taken off the pile
     failed: dict[str, int] = field(default_factory=dict)  # carton id -> failed attempts
-    failed_grasps: dict[str, list[list[float]]] = field(default_factory=dict)  # carton id -> tool0 positions tried in vain
+    failed_grasps: dict[str, list[list[float]]] = field(
+        default_factory=dict
+    )  # carton id -> tool0 positions tried in vain
     merged: list[list[int]] = field(default_factory=list)
     split: list[int] = field(default_factory=list)
     in_flight: Request | None = None
@@ -155,4 +157,4 @@ def fill(message: Any, plain: Mapping[str, Any]) -> Any:
 
 
 def to_pick(plain: Mapping[str, Any]) -> PlannedPick:
-    return fill(PlannedPick(), plain)  # type: ignore[no-any-return]
+    return fill(PlannedPick(), plain)

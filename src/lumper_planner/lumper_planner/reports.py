@@ -4,9 +4,9 @@ import math
 
 from lumper_msgs.action import Unload
 from lumper_msgs.msg import AssistOption, AssistRequest, OutcomeCode, StageTime
-from lumper_ros.convert import to_time
 
 from lumper_planner.record import JobRecord, OpenQuestion
+from lumper_ros.convert import to_time
 
 
 def rate_per_h(job: JobRecord) -> float:

@@ -6,12 +6,12 @@ import math
 import numpy as np
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, JobState, OutcomeCode, PlannedPick, Wall
-from lumper_ros.core import Severity
 from py_trees.common import Status
 
 from lumper_planner import assist, outcomes
 from lumper_planner.record import BASE, PAUSED_BY_PERSON, PAUSED_BY_STOP, to_pick
 from lumper_planner.unloading import POSE_SCAN, Unloading
+from lumper_ros.core import Severity
 
 _GOAL = ExecuteMotion.Goal
 # A carton that a person decided on must stand within this of where it stood when the question was put.
@@ -34,7 +34,9 @@ def store_broken(u: Unloading) -> Status:
         u.cancel_flight()
         u.say(JobState.WAITING, "the job's record cannot be written: stopping")
         return Status.RUNNING
-    u.finish(OutcomeCode.INTERNAL, f"the job's record cannot be written ({u.store_fault[:200]}); free the disk, start again")
+    u.finish(
+        OutcomeCode.INTERNAL, f"the job's record cannot be written ({u.store_fault[:200]}); free the disk, start again"
+    )
     return Status.SUCCESS
 
 
@@ -52,7 +54,10 @@ def awaiting_client(u: Unloading) -> Status:
     if u.cancelling:
         u.waits_for_client = False
         return Status.SUCCESS
-    u.say(JobState.WAITING, "restarted in the middle of this job: waiting for its client to send the goal again, or for resume")
+    u.say(
+        JobState.WAITING,
+        "restarted in the middle of this job: waiting for its client to send the goal again, or for resume",
+    )
     return Status.RUNNING
 
 
@@ -99,7 +104,13 @@ def under_way(u: Unloading) -> Status:
     elif u.world.broker is not None and u.world.broker.state == BrokerState.HOLDING:
         text += ": held, no permit"
     u.say(phase, text)
-    if request.kind == _GOAL.PLACE and u.world.base is not None and _fresh(u) and not u.computing and not u.choice_holds():
+    if (
+        request.kind == _GOAL.PLACE
+        and u.world.base is not None
+        and _fresh(u)
+        and not u.computing
+        and not u.choice_holds()
+    ):
         u.start_choice()
     return Status.RUNNING
 
@@ -122,7 +133,9 @@ def reconciling(u: Unloading) -> Status:
     text = "" if broker is not None else "motion/state was never heard"
     if broker is not None and u.now.steady_s - u.world.broker_s > u.parameters.broker_max_age_s:
         text = "motion/state is silent"
-    elif broker is not None and (broker.state not in (BrokerState.IDLE, BrokerState.HOLDING) or broker.active_request_id):
+    elif broker is not None and (
+        broker.state not in (BrokerState.IDLE, BrokerState.HOLDING) or broker.active_request_id
+    ):
         text = "it has not ended what was under way"
     if text or broker is None:
         u.say(JobState.WAITING, f"finding out what the arm holds, waiting for the motion broker: {text}")
@@ -132,15 +145,26 @@ def reconciling(u: Unloading) -> Status:
     if request is not None and request.request_id in broker.last_request_ids:
         code = int(broker.last_outcomes[list(broker.last_request_ids).index(request.request_id)].code)
     u.reconcile, job.unresolved, u.dirty = False, None, True
-    if job.load is None and request is not None and request.kind == _GOAL.PICK and (holding or code in (0, OutcomeCode.CARTON_LOST)):
+    if (
+        job.load is None
+        and request is not None
+        and request.kind == _GOAL.PICK
+        and (holding or code in (0, OutcomeCode.CARTON_LOST))
+    ):
         outcomes.took_load(u, request)
     if job.load is not None and not holding:
         placed = request is not None and request.kind == _GOAL.PLACE and code == OutcomeCode.NONE
-        why = "laid down before the restart" if placed else "no longer on the gripper after the restart, delivery not confirmed"
+        why = (
+            "laid down before the restart"
+            if placed
+            else "no longer on the gripper after the restart, delivery not confirmed"
+        )
         outcomes.load_gone(u, delivered=placed, why=why)
     if holding and job.load is None:
         assist.ask_how_to_go_on(
-            u, OutcomeCode.UNKNOWN_AFTER_RESTART, "the gripper holds something that this job did not take: take it off by hand"
+            u,
+            OutcomeCode.UNKNOWN_AFTER_RESTART,
+            "the gripper holds something that this job did not take: take it off by hand",
         )
     u.look_before_place = True
     return Status.SUCCESS
@@ -201,6 +225,18 @@ def counted(u: Unloading) -> Status:
     return Status.SUCCESS
 
 
+def collapsing(u: Unloading) -> Status:
+    """A load that keeps moving by itself is none to work at."""
+    job = u.require_job()
+    if job.collapses < u.parameters.collapses_before_end:
+        return Status.FAILURE
+    u.finish(
+        OutcomeCode.WALL_CHANGED_UNTOUCHED,
+        f"cartons moved untouched {job.collapses} times; make the load safe, start again",
+    )
+    return Status.SUCCESS
+
+
 def resting(u: Unloading) -> Status:
     """Waits that end by themselves: after a fault, after a collapse, for the base's place."""
     if u.now.ros_s < u.retry_at_s:
@@ -246,10 +282,17 @@ def looking(u: Unloading) -> Status:
     begun_s = u.look_since_s if u.scanned_s is None else u.scanned_s
     if now_s - begun_s < p.look_timeout_s:
         return Status.RUNNING
-    why = "the wall was never heard" if u.world.wall is None else f"newest evidence is {now_s - u.world.wall_stamp_s():.1f} s old"
+    why = (
+        "the wall was never heard"
+        if u.world.wall is None
+        else f"newest evidence is {now_s - u.world.wall_stamp_s():.1f} s old"
+    )
     if u.world.wall is not None and u.world.wall.text:
         why += f" ({u.world.wall.text[:200]})"
-    u.finish(OutcomeCode.WALL_STALE, f"no fresh picture of the load within {p.look_timeout_s:g} s: {why}; restore the camera or intake")
+    u.finish(
+        OutcomeCode.WALL_STALE,
+        f"no fresh picture of the load within {p.look_timeout_s:g} s: {why}; restore the camera or intake",
+    )
     return Status.SUCCESS
 
 
@@ -262,7 +305,10 @@ def empty(u: Unloading) -> Status:
     if u.thorough != "empty" or u.arm_pose != POSE_SCAN:
         return _scan_for(u, "empty")
     job.empty_confirmed, job.left = True, 0
-    u.finish(OutcomeCode.NONE, f"the trailer is empty: {job.done} delivered, {job.dropped} lost on the way, {len(job.skipped)} skipped")
+    u.finish(
+        OutcomeCode.NONE,
+        f"the trailer is empty: {job.done} delivered, {job.dropped} lost on the way, {len(job.skipped)} skipped",
+    )
     return Status.SUCCESS
 
 
@@ -331,16 +377,24 @@ def stuck(u: Unloading) -> Status:
     ]
     if picture.ids and not remaining:
         job.left = len(picture.ids)
-        u.finish(OutcomeCode.NO_REMOVABLE_CARTON, f"{len(picture.ids)} cartons are left on a person's word, none else is in view")
+        u.finish(
+            OutcomeCode.NO_REMOVABLE_CARTON,
+            f"{len(picture.ids)} cartons are left on a person's word, none else is in view",
+        )
         return Status.SUCCESS
     if not picture.ids:
         text = u.world.wall.text[:200] if u.world.wall is not None else ""
         assist.ask_how_to_go_on(
-            u, OutcomeCode.NEEDS_PERSON, f"no carton is in view, but the trailer was not seen to be empty: {text or 'look into it'}"
+            u,
+            OutcomeCode.NEEDS_PERSON,
+            f"no carton is in view, but the trailer was not seen to be empty: {text or 'look into it'}",
         )
     elif floor and (set(floor) == set(remaining) or set(floor) & set(choice.base_blocked_by)):
         assist.ask_carton(
-            u, OutcomeCode.NO_REMOVABLE_CARTON, floor, f"on the floor, and the robot cannot take it safely: carton {floor[0]}"
+            u,
+            OutcomeCode.NO_REMOVABLE_CARTON,
+            floor,
+            f"on the floor, and the robot cannot take it safely: carton {floor[0]}",
         )
     else:
         assist.ask_nothing_removable(u)
@@ -366,7 +420,9 @@ def _scan_for(u: Unloading, what: str) -> Status:
 
 def _may_not_move(u: Unloading) -> str:
     p = u.parameters
-    return u.world.stop_text(u.now, p.safety_max_age_s) or u.world.broker_text(u.now, p.broker_max_age_s, u.last_ended_id)
+    return u.world.stop_text(u.now, p.safety_max_age_s) or u.world.broker_text(
+        u.now, p.broker_max_age_s, u.last_ended_id
+    )
 
 
 def _blocking_question(u: Unloading) -> bool:

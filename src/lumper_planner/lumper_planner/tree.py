@@ -43,7 +43,7 @@ def build_tree(unloading: Unloading) -> py_trees.composites.Selector:
             _branch("motion", unloading, (steps.under_way,)),
             _branch("hold", unloading, (steps.stop_pending, steps.reconciling, steps.forbidden)),
             _branch("load", unloading, (steps.load_in_hand,)),
-            _branch("people", unloading, (steps.paused, steps.asking, steps.counted)),
+            _branch("people", unloading, (steps.paused, steps.collapsing, steps.asking, steps.counted)),
             _branch("ready", unloading, (steps.resting, steps.recovering, steps.driving_back, steps.looking)),
             _branch(
                 "next",
@@ -64,4 +64,6 @@ def run_tree(tree: py_trees.composites.Selector) -> None:
         tree.tick_once()
         if tree.status == Status.RUNNING:
             return
-    raise RuntimeError(f"the behaviour tree does not come to rest: {py_trees.display.unicode_tree(tree, show_status=True)}")
+    raise RuntimeError(
+        f"the behaviour tree does not come to rest: {py_trees.display.unicode_tree(tree, show_status=True)}"
+    )

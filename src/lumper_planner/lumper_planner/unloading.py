@@ -8,6 +8,11 @@ from typing import Any
 
 from lumper_msgs.action import AdvanceBase, ExecuteMotion, Unload
 from lumper_msgs.msg import JobState, OutcomeCode, PlannedPick, RejectedCarton, UnloadPlan, Wall
+
+from lumper_planner.parameters import PlannerParameters
+from lumper_planner.record import BASE, JobRecord, Request, to_plain
+from lumper_planner.reports import rate_per_h, request_message, result_of, stage_times
+from lumper_planner.world import Picture, World
 from lumper_ros.convert import to_time
 from lumper_ros.core import (
     CancelGoal,
@@ -23,11 +28,6 @@ from lumper_ros.core import (
     SendGoal,
     Severity,
 )
-
-from lumper_planner.parameters import PlannerParameters
-from lumper_planner.record import BASE, JobRecord, Request, to_plain
-from lumper_planner.reports import rate_per_h, request_message, result_of, stage_times
-from lumper_planner.world import Picture, World
 
 # Namespace of all ids that are derived from a job's id and counter.
 ID_SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "unload_planner.lumper.dev")
@@ -172,7 +172,11 @@ class Unloading:
         request_id = self.new_id("base")
         goal = AdvanceBase.Goal(distance_m=float(distance_m), max_speed_mps=self.parameters.base_speed_mps)
         job.in_flight = Request(
-            request_id, BASE, self.now.ros_s + self.parameters.motion_limit_s, self.now.ros_s, distance_m=float(distance_m)
+            request_id,
+            BASE,
+            self.now.ros_s + self.parameters.motion_limit_s,
+            self.now.ros_s,
+            distance_m=float(distance_m),
         )
         self.sent_now.append(request_id)
         self.out.append(SendGoal("base/advance", request_id, goal))
@@ -182,7 +186,9 @@ class Unloading:
         request = self.require_job().in_flight
         if request is not None and not request.cancel_sent:
             request.cancel_sent = True
-            self.out.append(CancelGoal("base/advance" if request.kind == BASE else "motion/execute", request.request_id))
+            self.out.append(
+                CancelGoal("base/advance" if request.kind == BASE else "motion/execute", request.request_id)
+            )
 
     def choice_request(self) -> ChoiceRequest | None:
         """What a plan would be made from now; None while wall or base are not known."""
@@ -234,7 +240,9 @@ class Unloading:
             return
         plan_id = self.new_id("plan")
         self.computing = plan_id
-        asked = ChoiceRequest(**{name: getattr(request, name) for name in request.__slots__ if name != "plan_id"}, plan_id=plan_id)
+        asked = ChoiceRequest(
+            **{name: getattr(request, name) for name in request.__slots__ if name != "plan_id"}, plan_id=plan_id
+        )
         choose = self.choose
         self.out.append(Compute(plan_id, lambda: choose(asked)))
 

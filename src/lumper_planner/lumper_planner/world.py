@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from lumper_msgs.msg import BrokerState, ConveyorState, SafetyState, Wall
+from numpy.typing import NDArray
+
 from lumper_ros.convert import pose_fault, seconds
 from lumper_ros.core import Diagnose, Effect, Now
-from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

@@ -26,13 +26,14 @@ from lumper_msgs.msg import (
     Wall,
 )
 from lumper_msgs.srv import AnswerAssist, JobCommand
+from tf2_msgs.msg import TFMessage
+
 from lumper_planner.core import UnloadPlanner
 from lumper_planner.parameters import PlannerParameters
 from lumper_planner.unloading import Choice, ChoiceRequest
 from lumper_ros import core as c
 from lumper_ros.auth import sign_command
 from lumper_ros.convert import seconds, to_point, to_time, to_vector3
-from tf2_msgs.msg import TFMessage
 
 GOAL = ExecuteMotion.Goal
 KEY = b"k" * 32
@@ -117,7 +118,13 @@ class FakeWorld:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self.core = self._new_core()
-        for period_s, publish in ((0.1, self._safety), (0.2, self._wall), (0.2, self._broker), (0.2, self._belt), (0.2, self._tick)):
+        for period_s, publish in (
+            (0.1, self._safety),
+            (0.2, self._wall),
+            (0.2, self._broker),
+            (0.2, self._belt),
+            (0.2, self._tick),
+        ):
             self._every(period_s, publish)
         self._tf()
 
@@ -191,7 +198,9 @@ class FakeWorld:
                     else:
                         group[key] = json.dumps(record)
                 case c.Publish(name, message):
-                    {"job/state": self.states, "assist/request": self.questions, "plan": self.plans}[name].append(message)
+                    {"job/state": self.states, "assist/request": self.questions, "plan": self.plans}[name].append(
+                        message
+                    )
                 case c.SendGoal(name, goal_id, goal):
                     self.sent.append((name, goal_id, goal))
                     self._accept(name, goal_id, goal)
@@ -361,12 +370,18 @@ class FakeWorld:
         self.moved = []
 
     def wall_message(self) -> Wall:
-        wall = Wall(version=self.version, status=Wall.STATUS_OK, moved_ids=self.moved)
+        wall = Wall(version=self.version, status=Wall.STATUS_OK, moved_ids=self.moved, back_wall_x_m=float("nan"))
         wall.header.frame_id, wall.header.stamp = "trailer", to_time(self.ros_s)
         for carton, (x, y, z) in sorted(self.cartons.items()):
-            seen = Carton(id=carton, mass_kg=8.0, friction=0.5, confidence=1.0, visible_faces=1, last_seen=to_time(self.ros_s))
+            seen = Carton(
+                id=carton, mass_kg=8.0, friction=0.5, confidence=1.0, visible_faces=1, last_seen=to_time(self.ros_s)
+            )
             seen.state = (
-                Carton.STATE_HELD if carton in self.held else Carton.STATE_ON_FLOOR if carton in self.floor else Carton.STATE_SEEN
+                Carton.STATE_HELD
+                if carton in self.held
+                else Carton.STATE_ON_FLOOR
+                if carton in self.floor
+                else Carton.STATE_SEEN
             )
             seen.pose.position.x, seen.pose.position.y, seen.pose.position.z = float(x), float(y), float(z)
             seen.size_m = to_vector3((0.4, 0.4, 0.3))
@@ -397,7 +412,9 @@ class FakeWorld:
         self.tell(lambda core: core.service("job/command", JobCommand.Request(command=command, auth=auth), self.now()))
         return self.response
 
-    def answer(self, key: str, ids: list[int] | None = None, who: str = "Ada", question_id: str = "", sign: bytes | None = KEY) -> Any:
+    def answer(
+        self, key: str, ids: list[int] | None = None, who: str = "Ada", question_id: str = "", sign: bytes | None = KEY
+    ) -> Any:
         question_id = question_id or self.questions[-1].question_id
         arguments = {"question_id": question_id, "option_key": key, "carton_ids": ids or []}
         auth = self.sign("assist/answer", arguments, who, sign)

@@ -1,0 +1,291 @@
+"""Every way in which a motion can fail, and every way in which a job can end without success."""
+
+import pytest
+from fake_world import GOAL, FakeWorld, parameters, pile
+from lumper_msgs.msg import JobState, OutcomeCode
+from test_job import ended
+
+from lumper_planner.unloading import Choice, ChoiceRequest
+from lumper_ros.core import GoalStatus
+
+CARTON_CODES = [
+    OutcomeCode.GRASP_NOT_MADE,
+    OutcomeCode.UNREACHABLE,
+    OutcomeCode.IN_COLLISION,
+    OutcomeCode.PLANNING_TIMEOUT,
+    OutcomeCode.OVERLOADED,
+    OutcomeCode.MALFORMED,
+    OutcomeCode.OUT_OF_WORKSPACE,
+]
+LOOK_CODES = [
+    OutcomeCode.UNKNOWN_WALL_VERSION,
+    OutcomeCode.PREEMPTED,
+    OutcomeCode.CANCELLED,
+    OutcomeCode.WALL_CHANGED,
+    OutcomeCode.UNKNOWN_AFTER_RESTART,
+]
+FAULT_CODES = [
+    OutcomeCode.CONTROLLER_FAULT,
+    OutcomeCode.TOLERANCE_VIOLATED,
+    OutcomeCode.NOT_PERMITTED,
+    OutcomeCode.QUEUE_FULL,
+    OutcomeCode.DEADLINE_PAST,
+    OutcomeCode.DEADLINE_PASSED,
+    OutcomeCode.DUPLICATE_IN_FLIGHT,
+    OutcomeCode.UNKNOWN_FRAME,
+    OutcomeCode.BUSY,
+    OutcomeCode.INTERNAL,
+]
+
+
+@pytest.mark.parametrize("code", CARTON_CODES + LOOK_CODES + FAULT_CODES)
+def test_one_failed_pick_is_tried_again(code: int) -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [0, code]})
+    result = ended(world, world.unload())
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 == world.belt
+    assert any(event.code == "motion.failed" for event in world.events)
+    assert not world.questions
+
+
+@pytest.mark.parametrize("code", [*LOOK_CODES, *FAULT_CODES, OutcomeCode.CONVEYOR_NOT_READY, OutcomeCode.IN_COLLISION])
+def test_one_failed_place_is_tried_again_with_the_load_in_hand(code: int) -> None:
+    world = FakeWorld(pile(), script={GOAL.PLACE: [0, code]})
+    result = ended(world, world.unload())
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 == world.belt and result.dropped == 0
+
+
+@pytest.mark.parametrize("code", [*LOOK_CODES, *FAULT_CODES, OutcomeCode.IN_COLLISION])
+def test_one_failed_scan_is_tried_again(code: int) -> None:
+    world = FakeWorld(pile(layers=1), script={GOAL.SCAN: [code]})
+    result = ended(world, world.unload())
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 3
+
+
+def test_an_arm_stuck_among_cartons_backs_out() -> None:
+    world = FakeWorld(pile(layers=1), script={GOAL.SCAN: [OutcomeCode.IN_COLLISION]})
+    ended(world, world.unload())
+    kinds = world.kinds()
+    first = kinds.index(GOAL.SCAN)
+    assert kinds[first + 1 : first + 3] == [GOAL.RETREAT, GOAL.SCAN] or kinds[first + 1] == GOAL.RETREAT
+
+
+def test_after_a_tolerance_violation_the_arm_is_homed_first() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.TOLERANCE_VIOLATED]})
+    ended(world, world.unload())
+    kinds = world.kinds()
+    failed = kinds.index(GOAL.PICK)
+    assert kinds[failed + 1 : failed + 3] == [GOAL.RETREAT, GOAL.HOME]
+
+
+def test_a_carton_lost_on_the_way_is_counted_and_picked_from_the_floor() -> None:
+    world = FakeWorld(pile(), script={GOAL.PLACE: [OutcomeCode.CARTON_LOST]})
+    result = ended(world, world.unload())
+    assert result.dropped == 1 and result.delivered == 6 == world.belt
+    assert any(event.code == "carton.lost" for event in world.events)
+
+
+def test_a_carton_lost_in_the_pull_is_counted() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CARTON_LOST]})
+    result = ended(world, world.unload())
+    assert result.dropped == 1 and result.delivered == 6 == world.belt
+
+
+def test_a_grasp_that_fails_twice_is_asked_about_while_the_others_are_taken() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.GRASP_NOT_MADE] * 2})
+    goal = world.unload()
+    assert world.run(world.asked)
+    question = world.questions[-1]
+    assert question.code.code == OutcomeCode.GRASP_NOT_MADE and len(question.carton_ids) == 1
+    assert world.run(lambda: world.state().phase == JobState.ASKING)
+    assert world.belt == 5, "the others were not taken meanwhile"
+    world.pass_time(5.0)
+    assert world.answer("take", list(question.carton_ids)).accepted
+    result = ended(world, goal)
+    assert result.delivered == 6 and result.assists == 1 and result.waiting_for_person_s >= 5.0
+
+
+def test_faults_in_a_row_are_asked_about() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CONTROLLER_FAULT] * 4})
+    goal = world.unload()
+    assert world.run(world.asked)
+    assert world.questions[-1].code.code == OutcomeCode.CONTROLLER_FAULT
+    sent = len(world.sent)
+    world.pass_time(30.0)
+    assert len(world.sent) == sent, "moved while a blocking question was open"
+    assert world.answer("look_again").accepted
+    assert ended(world, goal).outcome.code == OutcomeCode.NONE
+
+
+def test_a_lost_broker_is_waited_for_and_its_word_is_taken() -> None:
+    world = FakeWorld(pile())
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PLACE)
+    world.lose_broker()
+    result = ended(world, goal)
+    assert result.delivered == 6 == world.belt and result.dropped == 0
+
+
+# --- the 4xx codes as the job's outcome ---
+
+
+def test_no_removable_carton_when_all_that_is_left_was_skipped() -> None:
+    world = FakeWorld({1: [1.9, 0.0, 0.15], 900: [1.9, 0.5, 0.15]})
+    goal = world.unload()
+    assert world.run(world.asked)
+    assert world.questions[-1].code.code == OutcomeCode.NO_REMOVABLE_CARTON
+    assert world.plans[-1].outcome.code == OutcomeCode.NO_REMOVABLE_CARTON
+    assert world.answer("skip", [900]).accepted
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.NO_REMOVABLE_CARTON
+    assert (result.delivered, result.skipped, result.left) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("when", ["never", "later"])
+def test_wall_stale(when: str) -> None:
+    world = FakeWorld(pile())
+    world.camera = when == "later"
+    goal = world.unload()
+    if when == "later":
+        assert world.run(lambda: world.belt == 2)
+        world.camera = False
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.WALL_STALE and "restore" in result.text
+    assert world.finished[goal][0] is GoalStatus.ABORTED
+
+
+def test_a_short_silence_of_the_camera_is_waited_out() -> None:
+    world = FakeWorld(pile())
+    goal = world.unload()
+    assert world.run(lambda: world.belt == 2)
+    world.camera = False
+    world.pass_time(8.0)
+    world.camera = True
+    assert ended(world, goal).outcome.code == OutcomeCode.NONE
+
+
+def test_wall_changed_untouched_once_is_asked_about_and_many_times_ends_the_job() -> None:
+    world = FakeWorld(pile(rows=2), parameters(collapses_before_end=2))
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PLACE)
+    world.pass_time(1.0)
+    world.collapse(1)
+    assert world.run(world.asked)
+    assert world.questions[-1].code.code == OutcomeCode.WALL_CHANGED_UNTOUCHED
+    assert world.run(lambda: world.belt == 1)
+    sent = world.sent[-1][1]
+    world.pass_time(10.0)
+    assert world.sent[-1][1] == sent, "moved though the load had moved by itself"
+    assert world.answer("look_again").accepted
+    assert world.run(lambda: world.belt == 2)
+    world.collapse(7)
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.WALL_CHANGED_UNTOUCHED
+
+
+def test_a_pile_that_moves_because_of_a_pick_is_left_to_settle() -> None:
+    world = FakeWorld(pile(rows=2))
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
+    world.pass_time(1.0)
+    world.collapse(2)
+    assert ended(world, goal).outcome.code == OutcomeCode.NONE
+    assert not world.questions and any(event.code == "wall.collapsed" for event in world.events)
+
+
+def test_needs_person_when_nobody_answers() -> None:
+    world = FakeWorld({900: [1.9, 0.5, 0.15]}, parameters(question_limit_s=60.0))
+    goal = world.unload()
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.NEEDS_PERSON and result.assists == 1
+    assert 55.0 <= result.waiting_for_person_s <= 65.0
+    assert not world.questions[-1].open and world.questions[-1].answer_key == "give_up"
+
+
+@pytest.mark.parametrize("moment", [GOAL.SCAN, GOAL.PICK, GOAL.PLACE])
+def test_job_cancelled_by_its_client(moment: int) -> None:
+    world = FakeWorld(pile())
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == moment)
+    world.tell(lambda core: core.cancel("unload", goal, world.now()))
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.JOB_CANCELLED
+    assert world.finished[goal][0] is GoalStatus.CANCELED
+    assert world.active is None and not world.held, "cancelled is said only when the arm stands, with empty hands"
+    assert result.delivered == world.belt
+
+
+def test_base_failed() -> None:
+    world = FakeWorld({1: [5.0, 0.0, 0.15]})
+    world.base_code = OutcomeCode.CONTROLLER_FAULT
+    result = ended(world, world.unload())
+    assert result.outcome.code == OutcomeCode.BASE_FAILED
+    assert world.kinds().count(100) == 3
+
+
+def test_internal_when_the_record_cannot_be_written() -> None:
+    world = FakeWorld(pile())
+    goal = world.unload()
+    assert world.run(lambda: world.belt == 1)
+    world.persist_error = "disk full"
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.INTERNAL and "disk full" in result.text
+    assert world.diagnoses["job record"].level == 2
+
+
+def test_a_planning_core_that_refuses_is_retried_then_asked_about() -> None:
+    def broken(request: ChoiceRequest) -> Choice:
+        raise ValueError("box 3: size")
+
+    world = FakeWorld(pile(), choose=broken)
+    world.unload()
+    assert world.run(world.asked)
+    assert "box 3: size" in world.questions[-1].text
+    assert world.diagnoses["planning"].level == 2
+    assert not world.picks
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("job_id", "stop_when", "count", "field"),
+    [("a b", 0, 0, "job_id"), ("x" * 65, 0, 0, "job_id"), ("j", 7, 0, "stop_when"), ("j", 1, 0, "max_cartons")],
+)
+def test_a_malformed_goal_is_refused_by_name(job_id: str, stop_when: int, count: int, field: str) -> None:
+    world = FakeWorld(pile())
+    goal = world.unload(job_id, stop_when, count)
+    status, result = world.finished[goal]
+    assert status is GoalStatus.ABORTED and result.outcome.code == OutcomeCode.MALFORMED and field in result.text
+    assert not world.sent
+
+
+def test_a_second_goal_is_refused() -> None:
+    world = FakeWorld(pile())
+    first = world.unload("one")
+    second = world.unload("two")
+    assert world.finished[second][1].outcome.code == OutcomeCode.BUSY and "one" in world.finished[second][1].text
+    assert ended(world, first).outcome.code == OutcomeCode.NONE
+
+
+def test_a_malformed_wall_is_named_counted_and_dropped() -> None:
+    world = FakeWorld(pile())
+    world.pass_time(1.0)
+    cases = {
+        "frame_id": lambda wall: setattr(wall.header, "frame_id", "map"),
+        "future": lambda wall: setattr(wall.header.stamp, "sec", wall.header.stamp.sec + 100),
+        "carton 2: pose": lambda wall: setattr(wall.cartons[1].pose.position, "x", float("nan")),
+        "carton 3: orientation": lambda wall: setattr(wall.cartons[2].pose.orientation, "w", 0.2),
+        "carton 4: size_m": lambda wall: setattr(wall.cartons[3].size_m, "y", -0.1),
+        "carton 1 is listed twice": lambda wall: setattr(wall.cartons[1], "id", 1),
+        "mass_kg": lambda wall: setattr(wall.cartons[0], "mass_kg", float("nan")),
+        "EMPTY": lambda wall: setattr(wall, "status", 3),
+        "status": lambda wall: setattr(wall, "status", 77),
+    }
+    for count, (words, spoil) in enumerate(cases.items(), 1):
+        wall = world.wall_message()
+        wall.version += 1
+        spoil(wall)
+        world.tell(lambda core, wall=wall: core.message("wall", wall, world.now()))
+        diagnosis = world.diagnoses["input wall"]
+        assert words in diagnosis.text and diagnosis.values["dropped"] == count
+    assert world.core.unloading.world.wall.version == world.version
