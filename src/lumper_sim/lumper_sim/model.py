@@ -1,5 +1,6 @@
 """The MuJoCo model of the scene: trailer, cartons, drive base with conveyor, arm. Settings: see `_options`."""
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,6 +111,8 @@ def _base(spec: "mujoco.MjSpec", robot: Robot, base_x_m: float) -> "mujoco.MjsBo
     geom = _box(base, "belt", centre, [belt.front_x_m - belt.end_x_m, belt.width_m, belt.thickness_m], _BASE)
     geom.friction[:] = [0.8, 0.005, 0.0001]
     geom.priority = 1
+    # Not zero, or the compiled model has no moving surfaces at all.
+    geom.surfacevel[0] = -belt.speed_mps
     # Side rails behind the place where cartons are laid down.
     rail_front = robot.mounts["infeed"].xyz[0] - 0.6
     for name, side in (("rail_left", 1), ("rail_right", -1)):
@@ -165,9 +168,7 @@ def _arm(base: "mujoco.MjsBody", robot: Robot, inertials: dict[str, tuple[float,
 
 
 def read_inertials(urdf: str) -> dict[str, tuple[float, Array, Array]]:
-    """Mass (kg), centre (3,) and principal inertia (3,) of each link of a URDF that states them without products."""
-    import xml.etree.ElementTree as ElementTree
-
+    """Mass (kg), centre (3,) m and inertia (3,) kg m^2 about the link's axes of each link that a URDF states them for."""
     result = {}
     for link in ElementTree.fromstring(urdf).findall("link"):
         inertial = link.find("inertial")
@@ -179,6 +180,13 @@ def read_inertials(urdf: str) -> dict[str, tuple[float, Array, Array]]:
         principal = np.array([float(inertia.get(key, "0")) for key in ("ixx", "iyy", "izz")])
         result[link.get("name", "")] = (float(mass.get("value", "0")), centre, principal)
     return result
+
+
+def read_efforts(urdf: str, joint_names: Sequence[str]) -> Array:
+    """(n,) largest torque of each joint, Nm, from the URDF's limits."""
+    limits = {j.get("name"): j.find("limit") for j in ElementTree.fromstring(urdf).findall("joint")}
+    efforts = [limit.get("effort") if (limit := limits[name]) is not None else None for name in joint_names]
+    return np.array([float(effort) if effort else np.inf for effort in efforts])
 
 
 def _cartons(spec: "mujoco.MjSpec", cartons: Sequence[CartonSpec]) -> None:

@@ -16,7 +16,7 @@ from lumper_sim.accounting import Accounting, Counts, reach
 from lumper_sim.camera import View
 from lumper_sim.drive import Drive, DriveSpec
 from lumper_sim.loads import CartonSpec, Space, generate
-from lumper_sim.model import CUP_PRESS_M, STEP_S, Index, build, tilt_rad
+from lumper_sim.model import CUP_PRESS_M, STEP_S, Index, build, read_efforts, tilt_rad
 from lumper_sim.people import People
 from lumper_sim.scanner import Obstacles, ScannerSpec, scan
 from lumper_sim.suction import Boxes, Suction, load_fraction, seal_fractions
@@ -49,7 +49,7 @@ class WorldSpec:
     tolerances: Defaults = field(default_factory=Defaults)
 
 
-class SettleError(RuntimeError):
+class SettleError(ValueError):
     """No load of this kind and seed came to stand; the text says what to change."""
 
 
@@ -132,6 +132,7 @@ class World:
         self.scanner = ScannerSpec(
             laser["fov_rad"], laser["step_rad"], laser["range_min_m"], laser["range_max_m"], spec.scan_noise_m
         )
+        self._max_effort = read_efforts(robot.urdf, robot.joint_names)
         self._steps = 0
         self._welds: dict[int, int] = {}
         self._pushes: list[tuple[float, int, Array]] = []
@@ -329,6 +330,7 @@ class World:
         self._mass_column[index.base_dof] = min(max(base, -2.0), 2.0)
         mujoco.mj_mulM(self.model, data, self._product, self._mass_column)
         torque = self._product[self._dofs] + data.qfrc_bias[self._dofs]
+        torque[1:] = np.minimum(np.maximum(torque[1:], -self._max_effort), self._max_effort)
         data.qfrc_applied[self._dofs] = torque
         self._effort = torque[1:]
         fraction = float(np.abs(velocity / robot.max_speed_radps).max())

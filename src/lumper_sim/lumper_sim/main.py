@@ -1,0 +1,19 @@
+"""Entry point of trailer_sim."""
+
+import sys
+
+from lumper_ros.host import run_core
+
+from lumper_sim.node import build
+from lumper_sim.parameters import SimParameters
+
+# How often the world is brought up to the wall clock; its own periods are slices of simulated time.
+TICK_HZ = 125.0
+
+
+def main() -> None:
+    sys.exit(run_core("trailer_sim", SimParameters, build, tick_hz=TICK_HZ, lifecycle=False))
+
+
+if __name__ == "__main__":
+    main()
