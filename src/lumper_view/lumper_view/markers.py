@@ -50,6 +50,7 @@ class MarkerBook:
         self._header.stamp = to_time(max(0.0, stamp_s))
         self._changed = self._first
         self._wanted = set()
+        self._leaving = {key: left for key, left in self._leaving.items() if left > 0}
         self._cartons(scene, reasons)
         self._arrows(scene)
         self._regions(scene)
@@ -69,10 +70,7 @@ class MarkerBook:
         return MarkerArray(markers=array)
 
     def _deletions(self) -> list[Marker]:
-        for key in [key for key in self._leaving if key in self._markers or self._leaving[key] == 0]:
-            del self._leaving[key]
-        for key in self._leaving:
-            self._leaving[key] -= 1
+        self._leaving = {key: left - 1 for key, left in self._leaving.items() if key not in self._markers}
         return [Marker(header=self._header, ns=ns, id=number, action=Marker.DELETE) for ns, number in self._leaving]
 
     def _slot(self, key: Key, made_from: object) -> Marker | None:

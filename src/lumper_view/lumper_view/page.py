@@ -6,6 +6,7 @@ change or disable the controls of another.
 
 import contextlib
 import io
+import logging
 import secrets
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from lumper_view.scene import Look
 from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
 
 Submit = Callable[[Press], None]
+STOP_RGB = (196, 0, 24)
 SPEEDS = (25, 50, 75, 100)
 PANEL_WIDTH = 470
 SIDE_WIDTH = 360
@@ -46,13 +48,13 @@ class Controls:
         self._reset_modal: Any = None
         gui = client.gui
         self._style = gui.add_html("", order=-1)
-        self.stop = self._button("■ STOP", Act.STOP, "stop", 2, "red")
+        self.stop = self._button("■ STOP", Act.STOP, "stop", 2, STOP_RGB)
         self._notice = gui.add_html("", order=3)
         self._act: dict[Act, Any] = {
             Act.START: self._button("▶ Start", Act.START, "half", 20, "green"),
             Act.PAUSE: self._button("Ⅱ Pause", Act.PAUSE, "half", 21, "yellow"),
             Act.RESUME: self._button("▶ Resume", Act.RESUME, "half", 22, "green"),
-            Act.END: self._button("⏹ End job", Act.END, "half", 23, "gray"),
+            Act.END: self._button("✖ End job", Act.END, "half", 23, "gray"),
         }
         self.reset = self._plain_button("↺ Reset …", "full", 24, "blue")
         self.reset.on_click(lambda _: self._ask_reset())
@@ -62,12 +64,12 @@ class Controls:
             button = self._plain_button(f"{percent} %", "third", 26 + place / 10, "cyan")
             button.on_click(lambda _, p=percent: self._press(Act.LIMIT, speed=p / 100.0))
             self._limits[percent] = button
-        self._sign_in_title = gui.add_html("", order=40)
-        self.name = gui.add_text("Your name", "", order=41, hint=f"at most {MAX_NAME} characters; written on every command")
-        self.token = gui.add_text("Token", "", order=42, hint="shown on the robot's terminal, or in its token file")
-        self.sign_in = self._plain_button("🔑 Sign in", "full", 43, "indigo")
+        self._sign_in_title = gui.add_html("", order=10)
+        self.name = gui.add_text("Your name", "", order=11, hint=f"at most {MAX_NAME} characters; written on every command")
+        self.token = gui.add_text("Token", "", order=12, hint="shown on the robot's terminal, or in its token file")
+        self.sign_in = self._plain_button("✔ Sign in", "full", 13, "indigo")
         self.sign_in.on_click(lambda _: self._sign_in())
-        self.sign_out = self._button("Sign out", Act.SIGN_OUT, "full", 44, "gray")
+        self.sign_out = self._button("Sign out", Act.SIGN_OUT, "full", 30, "gray")
         self._restyle()
 
     def _plain_button(self, label: str, kind: str, order: float, colour: Any) -> Any:
@@ -136,11 +138,12 @@ class Controls:
                 button.label = label
         if self._operator != session.operator:
             self._operator = session.operator
-            words = f"Signed in as <b>{html.escape(session.operator)}</b>" if signed_in else "👁 Read-only. To command, sign in:"
+            words = f"Signed in as <b>{html.escape(session.operator)}</b>" if signed_in else "Read-only. To command, sign in:"
             self._sign_in_title.content = f'<div class="lm lm-h">{words}</div>'
             for element in (self.name, self.token, self.sign_in):
                 element.visible = not signed_in
-            self.sign_out.visible = signed_in
+            for element in (*self._act.values(), self.reset, self._limit_title, *self._limits.values(), self.sign_out):
+                element.visible = signed_in
         self._options(view.question, signed_in)
 
     def _options(self, question: QuestionView | None, signed_in: bool) -> None:
@@ -186,6 +189,8 @@ class Page:
     def __init__(
         self, host: str, port: int, submit: Submit, connected: Callable[[int, str], None], disconnected: Callable[[int], None]
     ) -> None:
+        # Half-open connections of browsers and port scans would each log a traceback.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         # viser prints a banner of its own; the address is said once, by the node.
         with contextlib.redirect_stdout(io.StringIO()):
             self.server = LocalServer(host, port, label="Lumper", verbose=False)

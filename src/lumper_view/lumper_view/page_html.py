@@ -49,9 +49,15 @@ STYLE = f"""<style>
 .lm-list {{ font-size: 16px; line-height: 1.35; }}
 .lm-list > div {{ padding: 5px 0; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }}
 .lm-q {{ border: 5px solid #f2c200; border-radius: 10px; padding: 12px 14px; background: #fffbe6; }}
+ .mantine-TextInput-input, .mantine-InputWrapper-root input {{ height: 54px!important; min-height: 54px!important;
+  font-size: 20px!important; border: 2px solid #555!important; }}
+.mantine-TextInput-root, .mantine-TextInput-wrapper {{ --input-height: 54px; }}
+.mantine-Text-root:has(> label) {{ font-size: 17px!important; letter-spacing: 0!important; color: #111!important; }}
+[role=tab] {{ font-size: 18px!important; padding: 0 14px!important; }}
 .lm-lost {{ position: fixed; inset: 0; z-index: 100000; background: rgba(120,0,20,0.93); color: #fff; display: flex;
   flex-direction: column; align-items: center; justify-content: center; text-align: center; padding: 40px;
   visibility: hidden; animation: lm-lost 0s linear {LOST_AFTER_S}s forwards; }}
+div[style*="opacity"]:has(.lm-lost) {{ opacity: 1!important; }}
 @keyframes lm-lost {{ to {{ visibility: visible; }} }}
 .lm-lost b {{ font-size: 54px; line-height: 1.1; }}
 .lm-lost span {{ font-size: 26px; margin-top: 18px; }}
@@ -62,17 +68,23 @@ def button_style(buttons: dict[str, str]) -> str:
     """CSS that makes the page's buttons large; `buttons` maps an element's id to one of stop, half, full, option."""
     rules = []
     for uuid, kind in buttons.items():
-        height = {"stop": "112px", "half": "68px", "full": "64px", "option": "auto", "third": "60px"}[kind]
+        height = {"stop": "96px", "half": "68px", "full": "64px", "option": "auto", "third": "60px"}[kind]
         size = {"stop": "44px", "half": "22px", "full": "21px", "option": "20px", "third": "20px"}[kind]
         element = f'[id="{uuid}"]'
         rules.append(
             f"{element}{{height:{height}!important;min-height:60px;font-size:{size}!important;font-weight:800;border-radius:10px;"
             f"padding:8px 12px!important;}}"
-            f"{element} .mantine-Button-label{{white-space:normal!important;text-align:center;line-height:1.2;}}"
+            f"{element} .mantine-Button-label{{font-weight:800;white-space:normal!important;text-align:center;line-height:1.2;}}"
         )
         width = {"half": "50%", "third": "25%"}.get(kind)
         if width:
-            rules.append(f"div:has(> {element}){{display:inline-block;width:calc({width} - 12px);margin:0 6px;vertical-align:top;}}")
+            rules.append(f"div:has(> {element}){{display:inline-block!important;width:calc({width} - 12px)!important;margin:0 6px!important;"
+                "vertical-align:top;}")
+        if kind == "stop":
+            # Stays in sight however far the panel is scrolled.
+            rules.append(f"div:has(> {element}){{position:sticky;top:0;z-index:50;background:#fff;padding-top:6px;}}")
+            # The wrapper that clips would hold it back.
+            rules.append(f"div:has(> div > div > div > {element}){{overflow:visible!important;}}")
     return f"<style>{''.join(rules)}</style>"
 
 
@@ -109,12 +121,12 @@ def notice(text: str, good: bool) -> str:
 def question(item: QuestionView | None, last: str) -> str:
     """The open question; the options are buttons below it."""
     if item is None:
-        return f'<div class="lm lm-small">No open question. {escape(last)}</div>'
+        return f'<div class="lm lm-small">✔ No open question. {escape(last)}</div>'
     answering = f'<div class="lm-mid">{escape(item.answering)} is answering …</div>' if item.answering else ""
     return (
         f'<div class="lm"><div class="lm-q"><div class="lm-title">? Needs your answer</div>'
         f'<div class="lm-why">{escape(item.text)}</div><div class="lm-small" style="margin-top:6px">{escape(item.what)}</div>'
-        f'<div class="lm-mid" style="margin-top:6px">⧗ {escape(item.remaining)}</div>{answering}</div></div>'
+        f'<div class="lm-mid" style="margin-top:6px">{escape(item.remaining)}</div>{answering}</div></div>'
     )
 
 

@@ -58,7 +58,7 @@ def carton_lines(cartons: Cartons) -> tuple[NDArray[np.float32], NDArray[np.uint
 
 def look_at_robot(trailer: Trailer) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Camera position and target that show the robot from behind and above, with the load in view."""
-    return (-3.2, trailer.width_m * 1.25, trailer.height_m * 1.35), (1.8, 0.0, 0.7)
+    return (-2.6, trailer.width_m * 0.95, trailer.height_m * 1.25), (1.7, -0.15, 0.85)
 
 
 class SceneDrawer:

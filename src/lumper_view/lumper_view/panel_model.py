@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ MAX_OPTIONS = 12
 SILENT_AFTER_S = 3.0
 HISTORY_MINUTES = 60
 _SEVERITY_SIGN = {Event.DEBUG: "·", Event.INFO: "ℹ", Event.WARN: "▲", Event.ERROR: "✖", Event.FATAL: "✖"}
-_LEVEL_WORDS = {0: ("✔", "ok"), 1: ("▲", "warning"), 2: ("✖", "fault"), 3: ("⌛", "stale")}
+_LEVEL_WORDS = {0: ("✔", "ok"), 1: ("▲", "warning"), 2: ("✖", "fault"), 3: ("?", "stale")}
 _NOT_HEARD = ("?", "not heard yet")
 STAGE_ORDER = ("sense", "plan", "approach", "grasp", "extract", "carry", "place", "retreat", "base", "wait")
 
@@ -162,6 +162,8 @@ class PanelModel:
 
     def _take_question(self, request: Any) -> None:
         if request.open:
+            # One publisher, in order: an id that opens again is open, whatever was before.
+            self.closed.pop(request.question_id, None)
             return
         by = plain(request.answered_by, 40) or "nobody"
         self.closed[request.question_id] = f"answered by {by}: {plain(request.answer_key, 40) or 'closed'}"
@@ -181,7 +183,7 @@ class PanelModel:
     def open_question(self) -> Any | None:
         """The AssistRequest that is open, or None."""
         request = self.newest.get("assist/request")
-        if request is None or not request.open or request.question_id in self.closed:
+        if request is None or not request.open:
             return None
         return request
 
@@ -193,9 +195,11 @@ class PanelModel:
         job_silent = self.age_s("job/state", now) > SILENT_AFTER_S
         conveyor = None if self.late("conveyor/state", now, 2.0) else self.newest.get("conveyor/state")
         headline = words.headline(safety, safety_silent, job, job_silent, conveyor)
+        if self.open_question() is not None and headline.title == words.ASKING_TITLE:
+            headline = replace(headline, why="See the question below. Meanwhile the robot does what it safely can.")
         stopped = safety is None or safety_silent or safety.mode >= SafetyState.PROTECTIVE_STOP
         return View(
-            headline=Headline(headline.tone, headline.sign, headline.title, plain(headline.why, 400)),
+            headline=replace(headline, why=plain(headline.why, 400)),
             safety_line=words.separation(None if safety_silent else safety),
             speed=self._speed(safety, safety_silent),
             limit_percent=round(100 * self.limit),

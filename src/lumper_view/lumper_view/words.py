@@ -44,6 +44,7 @@ PHASES: dict[int, str] = {
     JobState.DONE: "job done",
     JobState.FAILED: "job ended without success",
 }
+ASKING_TITLE = "Needs your answer"
 RUNNING_PHASES = frozenset(
     (
         JobState.SENSING,
@@ -167,10 +168,10 @@ def rejection(item: Any) -> str:
 
 
 def cause(item: Any) -> str:
-    """One safety cause: its own words where it has any, with "over, but latched" where it is."""
+    """One safety cause: its own words where it has any, and whether it is over."""
     words = item.text or CAUSES.get(item.code, f"cause {item.code}")
     if not item.present:
-        words += " (over; needs a reset)"
+        words += " (over)"
     return str(words)
 
 
@@ -226,16 +227,18 @@ def headline(safety: Any | None, safety_silent: bool, job: Any | None, job_silen
     """
     if safety is None or safety_silent:
         since = "has not reported yet" if safety is None else "is silent"
-        return Headline(Tone.LOST, "?", "No word from safety", f"The safety monitor {since}; the arm has no permit to move.")
+        why = f"The safety monitor {since}; the arm has no permit to move."
+        return Headline(Tone.LOST, "?", "No word from safety", why)
     if safety.mode == SafetyState.EMERGENCY_STOP:
-        return Headline(Tone.STOP, "⛔", "Emergency stop", why_safety(safety) + ". " + _after_stop(safety))
+        return Headline(Tone.STOP, "■", "Emergency stop", why_safety(safety) + ". " + _after_stop(safety))
     if safety.mode == SafetyState.PROTECTIVE_STOP:
         return Headline(Tone.STOP, "■", "Stopped", why_safety(safety) + ". " + _after_stop(safety))
     if safety.mode == SafetyState.STARTING:
-        return Headline(Tone.CAUTION, "…", "Starting", why_safety(safety))
+        return Headline(Tone.CAUTION, "○", "Starting", why_safety(safety))
     if job is None or job_silent:
         since = "has not reported yet" if job is None else "is silent"
-        return Headline(Tone.LOST, "?", "No word from the planner", f"The planner {since}; nothing is known of the job.")
+        why = f"The planner {since}; nothing is known of the job."
+        return Headline(Tone.LOST, "?", "No word from the planner", why)
     return _job_headline(safety, job, conveyor)
 
 
@@ -250,7 +253,7 @@ def _after_stop(safety: Any) -> str:
 def _job_headline(safety: Any, job: Any, conveyor: Any | None) -> Headline:
     why = job.text
     if job.phase == JobState.ASKING:
-        return Headline(Tone.CAUTION, "?", "Needs your answer", why)
+        return Headline(Tone.CAUTION, "?", ASKING_TITLE, why)
     if job.phase == JobState.PAUSED:
         return Headline(Tone.CAUTION, "Ⅱ", "Paused", why or "Resume to go on.")
     if job.phase == JobState.FAILED:
@@ -258,7 +261,7 @@ def _job_headline(safety: Any, job: Any, conveyor: Any | None) -> Headline:
     if job.phase == JobState.DONE:
         return Headline(Tone.GOOD, "✔", "Job done", why)
     if job.phase == JobState.WAITING:
-        return Headline(Tone.CAUTION, "⧗", "Waiting", why or _what_it_waits_for(safety, conveyor))
+        return Headline(Tone.CAUTION, "…", "Waiting", why or _what_it_waits_for(safety, conveyor))
     if job.phase == JobState.IDLE:
         return Headline(Tone.GOOD, "○", "Ready", why or "No job is running.")
     title = PHASES.get(job.phase, "Working")

@@ -215,7 +215,7 @@ def everything(robot: Robot, count: int, now_s: float) -> dict[str, Any]:
         "motion/state": broker(),
         "joint_states": joints(robot),
         "/tf": base_tf(),
-        "scan/front": scan_with_person(-0.2, 2.0, now_s),
+        "scan/front": scan_with_person(-1.75, 1.9, now_s),
         "/diagnostics": diagnostics({"safety_monitor": 0, "unload_planner": 0, "perception_intake": 1, "motion_broker": 0}),
         "events": event("carton 12 delivered"),
     }

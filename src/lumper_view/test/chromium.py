@@ -93,6 +93,11 @@ class Tab:
         self.call("Page.enable")
         self.call("Page.bringToFront")
 
+    def close(self) -> None:
+        """Close the page."""
+        self.call("Page.close")
+        self._socket.close()
+
     def call(self, method: str, **parameters: Any) -> Any:
         """One DevTools command and its result.
 
@@ -142,9 +147,9 @@ class Tab:
         self.wait(f"document.body && document.body.innerText.includes({json.dumps(words)})", timeout_s)
 
     def press(self, label: str, timeout_s: float = 30.0) -> None:
-        """A real mouse press on the first enabled button whose words contain `label`."""
+        """A real mouse press on the first enabled button or tab whose words contain `label`."""
         found = (
-            "(() => { const b = [...document.querySelectorAll('button')].find(b => b.innerText.includes("
+            "(() => { const b = [...document.querySelectorAll('button,[role=tab]')].find(b => b.innerText.includes("
             f"{json.dumps(label)}) && !b.disabled && b.offsetParent !== null); if (!b) return null; "
             "b.scrollIntoView({block: 'center'}); const r = b.getBoundingClientRect(); "
             "return [r.x + r.width / 2, r.y + r.height / 2, r.width, r.height]; })()"
@@ -157,9 +162,11 @@ class Tab:
     def type(self, label: str, words: str) -> None:
         """Type into the text field labelled `label`, replacing what is there."""
         found = (
-            "(() => { const l = [...document.querySelectorAll('label')].filter(l => l.innerText.trim() === "
-            f"{json.dumps(label)}).pop(); const i = l && (l.control || l.parentElement.parentElement.querySelector('input,textarea'));"
-            " if (!i) return false; i.scrollIntoView({block: 'center'}); i.focus(); i.select(); return true; })()"
+            "(() => { let e = [...document.querySelectorAll('label,p,span,div')].filter(e => e.children.length === 0 && "
+            f"e.textContent.trim() === {json.dumps(label)} && e.offsetParent !== null).pop(); "
+            "while (e && !e.querySelector('input,textarea')) e = e.parentElement; "
+            "const i = e && e.querySelector('input,textarea'); if (!i) return false; "
+            "i.scrollIntoView({block: 'center'}); i.focus(); i.select(); return true; })()"
         )
         self.wait(found, 20)
         self.call("Input.insertText", text=words)

@@ -3,7 +3,7 @@
 Commands are verified with the robot's key as the real servers do. It answers on stdin commands of the test and prints one
 JSON line for each service call.
 
-usage: robot_peer.py CONFIG_FOLDER KEY_FILE CARTONS
+usage: view_peer.py CONFIG_FOLDER KEY_FILE CARTONS
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import scenario
+import view_scenario as scenario
 from lumper_msgs.msg import Event, JobState, SafetyState
 from lumper_msgs.srv import JobCommand
 from lumper_ros.auth import CommandVerifier, load_key

@@ -1,0 +1,266 @@
+"""The operator's page in a real browser, over real DDS: the node, a peer in place of the robot, and Chromium."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import CHROMIUM, Browser, Tab
+from lumper_ros.auth import create_key
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
+    pytest.mark.timeout(280),
+]
+ROOT = Path(__file__).resolve().parents[3]
+SHOTS = ROOT / "build" / "screenshots"
+TOKEN = "hill-lamp-27"
+
+
+class Process:
+    """A child whose output lines can be waited for."""
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        self.popen = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self.lines: list[str] = []
+        self._new: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            self._new.put(line)
+
+    def wait_line(self, pattern: str, timeout_s: float = 60.0) -> re.Match[str]:
+        """The next line that matches."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                line = self._new.get(timeout=left_s)
+            except queue.Empty:
+                break
+            found = re.search(pattern, line)
+            if found:
+                return found
+        raise AssertionError(f"no line like {pattern!r} within {timeout_s} s:\n{''.join(self.lines[-40:])}")
+
+    def tell(self, line: str) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(line + "\n")
+        self.popen.stdin.flush()
+
+    def end(self) -> None:
+        self.popen.send_signal(signal.SIGINT)
+        try:
+            self.popen.wait(10)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait(10)
+
+
+class Stage:
+    """Panel and peer in a domain of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        create_key(folder / "key")
+        (folder / "token").write_text(TOKEN)
+        (folder / "token").chmod(0o600)
+        self.env = {
+            **os.environ,
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID", "19"),
+            "LUMPER_STATE_DIR": str(folder / "state"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src" / "lumper_view"), *sys.path]),
+            "PYTHONUNBUFFERED": "1",
+        }
+        here = Path(__file__).resolve().parent
+        self.peer = Process([sys.executable, str(here / "view_peer.py"), str(ROOT / "config"), str(folder / "key"), "60"], self.env)
+        self.peer.wait_line('"ready"')
+        self.start_panel()
+
+    def start_panel(self, **extra: str) -> None:
+        parameters = {
+            "robot_folder": str(ROOT / "config" / "robot"),
+            "trailer_file": str(ROOT / "config" / "trailer.yaml"),
+            "key_file": str(self.folder / "key"),
+            "token_file": str(self.folder / "token"),
+            "port": "8390",
+            **extra,
+        }
+        given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
+        command = [sys.executable, "-m", "lumper_view.main", "operator_panel", "--ros-args", *given]
+        self.panel = Process(command, self.env)
+        self.url = self.panel.wait_line(r"operator page: (http://127\.0\.0\.1:\d+)")[1]
+
+    def served(self, service: str, timeout_s: float = 20.0) -> dict[str, Any]:
+        """The next call of a service that the peer saw."""
+        found = self.peer.wait_line(rf'^{{"service": "{service}".*$', timeout_s)
+        answer: dict[str, Any] = json.loads(found[0])
+        return answer
+
+    def calls(self) -> int:
+        return sum(line.startswith('{"service"') for line in self.peer.lines)
+
+    def end(self) -> None:
+        self.panel.end()
+        self.peer.end()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    made = Stage(tmp_path_factory.mktemp("page"))
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser(1280, 800) as made:
+        yield made
+
+
+@pytest.fixture()
+def tab(stage: Stage, browser: Browser) -> Iterator[Tab]:
+    stage.peer.tell("nobody")
+    made = browser.open(stage.url)
+    made.size(1280, 800)
+    made.wait_text("STOP")
+    yield made
+    made.close()
+
+
+def _sign_in(tab: Tab, name: str = "Anna Berg", token: str = TOKEN) -> None:
+    tab.type("Your name", name)
+    tab.type("Token", token)
+    tab.press("Sign in")
+
+
+def test_shows_the_running_job(stage: Stage, tab: Tab) -> None:
+    tab.wait_text("Picking")
+    tab.wait_text("carton 12: pulling out")
+    for words in ("delivered", "642", "Time per carton", "Cartons per minute", "others", "next: 1"):
+        if words != "others":
+            tab.wait_text(words)
+    stage.peer.tell("person 1.9")
+    tab.wait_text("Reduced to 40 %: person 1.9 m away")
+    tab.wait("document.querySelector('canvas') && document.querySelector('canvas').width > 200")
+    tab.screenshot(SHOTS / "panel_reduced.png")
+    assert tab.js("[...document.querySelectorAll('button')].find(b => b.innerText.includes('STOP')).offsetHeight") >= 60
+
+
+def test_token_refused_then_accepted(stage: Stage, tab: Tab) -> None:
+    before = stage.calls()
+    _sign_in(tab, token="not-the-token")
+    tab.wait_text("this is not the operators' token")
+    assert not tab.js("[...document.querySelectorAll('button')].some(b => b.innerText.includes('Pause'))")
+    tab.screenshot(SHOTS / "panel_token_refused.png")
+    _sign_in(tab)
+    tab.wait_text("Signed in as Anna Berg")
+    assert stage.calls() == before
+    tab.press("Pause")
+    call = stage.served("job/command")
+    assert (call["operator"], call["command"], call["fault"]) == ("Anna Berg", 1, "")
+    tab.wait_text("Paused")
+    tab.press("Resume")
+    assert stage.served("job/command")["command"] == 2
+    tab.wait_text("Picking")
+    tab.press("50 %")
+    assert stage.served("safety/speed_limit")["speed_scale"] == 0.5
+    tab.wait_text("limit 50 %")
+    tab.press("100 %")
+    stage.served("safety/speed_limit")
+    tab.press("Events")
+    tab.wait_text("Anna Berg: pause")
+    tab.press("Sign out")
+    tab.wait_text("This page is read-only")
+
+
+def test_stop_and_reset(stage: Stage, tab: Tab) -> None:
+    # Not signed in: anybody may stop.
+    tab.press("STOP")
+    stage.served("safety/stop")
+    tab.wait_text("Stopped")
+    tab.wait_text("Reset, then resume.")
+    _sign_in(tab)
+    tab.wait_text("Signed in as")
+    tab.press("Reset …")
+    tab.wait_text("Reset after a stop")
+    tab.screenshot(SHOTS / "panel_reset.png")
+    tab.press("Reset now")
+    tab.wait_text("Why: please write at least")
+    tab.press("Reset …")
+    tab.type("Why", "looked inside, nobody there")
+    tab.press("Reset now")
+    call = stage.served("safety/reset")
+    assert (call["operator"], call["reason"], call["fault"]) == ("Anna Berg", "looked inside, nobody there", "")
+    tab.wait_text("Picking")
+
+
+def test_a_question_is_answered_and_the_job_goes_on(stage: Stage, browser: Browser, tab: Tab) -> None:
+    other = browser.open(stage.url)
+    other.wait_text("STOP")
+    stage.peer.tell("ask q-41")
+    tab.wait_text("may be one long carton")
+    tab.call("Page.bringToFront")
+    _sign_in(tab)
+    tab.wait_text("Signed in as")
+    tab.screenshot(SHOTS / "panel_question.png")
+    tab.press("They are two cartons")
+    call = stage.served("assist/answer")
+    assert (call["operator"], call["option_key"], call["fault"]) == ("Anna Berg", "treat_as_two", "")
+    tab.wait_text("going on after the answer")
+    other.call("Page.bringToFront")
+    other.wait_text("answered by Anna Berg")
+    assert not other.js("[...document.querySelectorAll('button')].some(b => b.innerText.includes('They are'))")
+    other.close()
+
+
+def test_hostile_text_stays_text(stage: Stage, tab: Tab) -> None:
+    stage.peer.tell('event <img src=x onerror="window.owned=1"><script>window.owned=1</script>')
+    tab.press("Events")
+    tab.wait_text("<script>window.owned=1</script>")
+    assert tab.js("window.owned === undefined")
+    before = stage.calls()
+    _sign_in(tab, name="<b>" + "A" * 5000)
+    tab.wait_text("characters are too many")
+    assert stage.calls() == before
+
+
+def test_narrow_and_phone_screens(tab: Tab) -> None:
+    for width, height, mobile in ((800, 1280, False), (420, 860, True)):
+        tab.size(width, height, mobile)
+        tab.wait("document.documentElement.clientWidth <= " + str(width))
+        tab.wait_text("STOP")
+        tab.screenshot(SHOTS / f"panel_{width}.png")
+
+
+def test_lost_connection_is_obvious_and_heals(stage: Stage, tab: Tab) -> None:
+    lost = "getComputedStyle(document.querySelector('.lm-lost')).visibility === 'visible'"
+    tab.wait(f"!({lost})")
+    os.kill(stage.panel.popen.pid, signal.SIGSTOP)
+    try:
+        tab.wait(lost, 20)
+        tab.screenshot(SHOTS / "panel_lost.png")
+    finally:
+        os.kill(stage.panel.popen.pid, signal.SIGCONT)
+    tab.wait(f"!({lost})", 20)
+    stage.panel.popen.kill()
+    stage.panel.popen.wait(10)
+    tab.wait(lost, 20)
+    stage.start_panel()
+    tab.call("Page.bringToFront")
+    tab.wait(f"document.querySelector('.lm-lost') && !({lost})", 30)
+    tab.wait_text("Picking")
