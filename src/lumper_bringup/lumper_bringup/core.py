@@ -38,6 +38,8 @@ _TRANSITIONS = {
     NodeState.UNCONFIGURED: ("configure", Transition.TRANSITION_CONFIGURE, NodeState.INACTIVE),
     NodeState.INACTIVE: ("activate", Transition.TRANSITION_ACTIVATE, NodeState.ACTIVE),
 }
+# A node that is not active is asked at every tick of the host.
+_SEARCH_PERIOD_S = 0.4
 _UP = (NodeState.INACTIVE, NodeState.ACTIVE)
 
 
@@ -51,7 +53,10 @@ class _Watched:
     ever_active: bool = False
     # Somebody else took it out of service; it is left alone until it restarts.
     held: bool = False
-    pending: str = ""
+    # Tag of the transition whose answer is awaited, and the state that it leads to.
+    change: str = ""
+    change_to: NodeState = NodeState.UNKNOWN
+    asking: bool = False
     asked_s: float = float("-inf")
     misses: int = 0
     failures: int = 0
@@ -78,6 +83,7 @@ class LifecycleCore(Core):
         self._p = parameters
         self._nodes: list[_Watched] = []
         self._down_since_s: float | None = None
+        self._changes = 0
 
     def activate(self, now: Now) -> Effects:
         self._nodes = [_Watched(name, now.steady_s) for name in self._p.nodes]
@@ -95,18 +101,22 @@ class LifecycleCore(Core):
         node = next(
             node for node in self._nodes if name in (get_state_service(node.name), change_state_service(node.name))
         )
-        node.pending = ""
         if name == get_state_service(node.name):
+            node.asking = False
             effects = [*self._told(node, response, now)]
+        elif tag == node.change:
+            effects = [*self._changed(node, response, now)]
         else:
-            effects = [*self._changed(node, tag, response, now)]
+            # The transition was given up before, because the node's state had shown how it ended.
+            effects = []
         return [*effects, *self._advance(now)]
 
     # --- what a node said
 
     def _told(self, node: _Watched, response: GetState.Response | None, now: Now) -> Iterator[Effect]:
         if response is None:
-            node.misses += 1
+            # A node in transition need not answer; the transition has a time limit of its own.
+            node.misses += not node.change
             if node.misses >= self._p.misses_allowed and node.state not in (NodeState.LOST, NodeState.UNKNOWN):
                 self._enter(node, NodeState.LOST, now)
                 yield Emit(
@@ -118,6 +128,9 @@ class LifecycleCore(Core):
             return
         node.misses = 0
         before, told = node.state, _BY_ID.get(response.current_state.id, NodeState.CHANGING)
+        if node.change:
+            yield from self._told_meanwhile(node, told, now)
+            return
         if told is before:
             return
         self._enter(node, told, now)
@@ -136,9 +149,17 @@ class LifecycleCore(Core):
             case NodeState.ACTIVE:
                 yield from self._active(node)
 
-    def _changed(self, node: _Watched, verb: str, response: ChangeState.Response | None, now: Now) -> Iterator[Effect]:
+    def _told_meanwhile(self, node: _Watched, told: NodeState, now: Now) -> Iterator[Effect]:
+        """An answer while a transition is awaited: it may show that the transition has ended, or died with its process."""
+        if told is node.change_to:
+            yield from self._changed(node, ChangeState.Response(success=True), now)
+        elif told is node.state:
+            node.change = ""
+
+    def _changed(self, node: _Watched, response: ChangeState.Response | None, now: Now) -> Iterator[Effect]:
+        verb, node.change = node.change.partition(" ")[0], ""
         if response is not None and response.success:
-            self._enter(node, next(after for name, _, after in _TRANSITIONS.values() if name == verb), now)
+            self._enter(node, node.change_to, now)
             node.failures, node.fault = 0, ""
             if node.state is NodeState.ACTIVE:
                 yield from self._active(node)
@@ -174,18 +195,23 @@ class LifecycleCore(Core):
 
     def _advance(self, now: Now) -> Iterator[Effect]:
         for index, node in enumerate(self._nodes):
-            if not node.pending:
-                yield from self._next(node, self._nodes[:index], now)
+            yield from self._next(node, self._nodes[:index], now)
         yield from self._report(now)
 
     def _next(self, node: _Watched, earlier: list[_Watched], now: Now) -> Iterator[Effect]:
-        period_s = self._p.watch_period_s if node.state is NodeState.ACTIVE else 0.4
-        if self._may_change(node, earlier) and node.not_before_s <= now.steady_s and node.asked_s > float("-inf"):
-            node.pending, transition, _ = _TRANSITIONS[node.state]
-            request = ChangeState.Request(transition=Transition(id=transition, label=node.pending))
-            yield CallService(change_state_service(node.name), node.pending, request, self._p.transition_timeout_s)
-        elif now.steady_s - node.asked_s >= period_s:
-            node.pending, node.asked_s = "get_state", now.steady_s
+        if node.asking:
+            return
+        seen = node.asked_s > float("-inf")
+        if not node.change and seen and node.not_before_s <= now.steady_s and self._may_change(node, earlier):
+            verb, transition, node.change_to = _TRANSITIONS[node.state]
+            self._changes += 1
+            node.change, node.asked_s = f"{verb} {self._changes}", now.steady_s
+            request = ChangeState.Request(transition=Transition(id=transition, label=verb))
+            yield CallService(change_state_service(node.name), node.change, request, self._p.transition_timeout_s)
+            return
+        period_s = self._p.watch_period_s if node.change or node.state is NodeState.ACTIVE else _SEARCH_PERIOD_S
+        if now.steady_s - node.asked_s >= period_s:
+            node.asking, node.asked_s = True, now.steady_s
             yield CallService(get_state_service(node.name), "get_state", GetState.Request(), self._p.answer_timeout_s)
 
     @staticmethod

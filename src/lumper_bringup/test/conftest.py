@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-LAUNCH_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
-
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -19,7 +17,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (prefix / "share" / "demo_pkg" / "launch").mkdir(parents=True)
     executable = prefix / "lib" / "demo_pkg" / "show"
     executable.parent.mkdir(parents=True)
-    executable.write_text("#!/bin/sh\nfor word in \"$@\"; do echo \"word $word\"; done\n")
+    executable.write_text('#!/bin/sh\nfor word in "$@"; do echo "word $word"; done\n')
     executable.chmod(0o755)
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix))
     return prefix
@@ -37,9 +35,14 @@ def launch_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def until(condition: Callable[[], object], limit_s: float = 15.0, what: str = "") -> None:
-    """Wait until `condition` holds; fails when it does not within `limit_s`."""
-    deadline_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not within {limit_s} s: {what or condition}"
-        time.sleep(0.02)
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits until a condition holds; fails when it does not within the limit."""
+
+    def wait(condition: Callable[[], object], limit_s: float = 20.0, what: str = "") -> None:
+        deadline_s = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline_s, f"not within {limit_s} s: {what or condition}"
+            time.sleep(0.02)
+
+    return wait

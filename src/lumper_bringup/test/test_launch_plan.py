@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lumper_bringup.launch_model import Process
 from lumper_bringup.launch_plan import Plan
 from lumper_bringup.launch_rules import RULES
@@ -16,7 +17,9 @@ from lumper_bringup.launch_source import LaunchError
 Write = Callable[..., Path]
 
 
-def build(file: Path, given: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> list[Process]:
+def build(
+    file: Path, given: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+) -> list[Process]:
     return Plan({"HOME": "/home/robot"} if environment is None else environment, Path("/logs")).build(file, given or {})
 
 
@@ -173,7 +176,9 @@ def test_without_name_and_namespace_neither_is_set(launch_file: Write, packages:
         (None, "b", "/b"),
     ],
 )
-def test_namespaces_join(launch_file: Write, packages: Path, pushed: str | None, own: str | None, expected: str) -> None:
+def test_namespaces_join(
+    launch_file: Write, packages: Path, pushed: str | None, own: str | None, expected: str
+) -> None:
     push = "" if pushed is None else f'<push_ros_namespace namespace="{pushed}"/>'
     namespace = "" if own is None else f'namespace="{own}"'
     body = f'{push}<node pkg="demo_pkg" exec="show" name="n" {namespace}><param name="a" value="1"/></node>'
@@ -206,7 +211,9 @@ def test_namespaces_join(launch_file: Write, packages: Path, pushed: str | None,
         ('value="$(var empty)" type="str"', ""),
     ],
 )
-def test_parameters_are_typed_by_yaml_or_by_name(launch_file: Write, packages: Path, attributes: str, expected: Any) -> None:
+def test_parameters_are_typed_by_yaml_or_by_name(
+    launch_file: Write, packages: Path, attributes: str, expected: Any
+) -> None:
     body = f"""<let name="number" value="7"/><let name="list" value="[1, 2, 3]"/><let name="empty" value=""/>
     <node pkg="demo_pkg" exec="show"><param name="p" {attributes}/></node>"""
     (process,) = build(launch_file(body))
@@ -234,7 +241,9 @@ def test_parameter_files_keep_their_place_in_the_order(launch_file: Write, packa
 def test_file_content_is_taken_as_it_is(launch_file: Write, packages: Path, tmp_path: Path) -> None:
     content = '<robot name="a: b">\n  <link name="$(var x)\\"/>\n</robot>\n'
     (tmp_path / "r.urdf").write_text(content)
-    body = '<node pkg="demo_pkg" exec="show"><param name="d" value="$(file-content $(dirname)/r.urdf)" type="str"/></node>'
+    body = (
+        '<node pkg="demo_pkg" exec="show"><param name="d" value="$(file-content $(dirname)/r.urdf)" type="str"/></node>'
+    )
     (process,) = build(launch_file(body))
     assert parameters(process) == {"d": content}
 
@@ -248,7 +257,13 @@ def test_attributes_of_a_process(launch_file: Write) -> None:
     )
     assert (plain.label, plain.output, plain.respawn, plain.respawn_max_retries) == ("a-1", "log", False, -1)
     assert (plain.sigterm_timeout_s, plain.sigkill_timeout_s, plain.shell, plain.cwd) == (5.0, 5.0, False, None)
-    assert (full.label, full.output, full.respawn, full.respawn_delay_s, full.respawn_max_retries) == ("d-2", "screen", True, 1.5, 3)
+    assert (full.label, full.output, full.respawn, full.respawn_delay_s, full.respawn_max_retries) == (
+        "d-2",
+        "screen",
+        True,
+        1.5,
+        3,
+    )
     assert (full.sigterm_timeout_s, full.sigkill_timeout_s, full.shell, full.cwd) == (2.0, 0.5, True, "/tmp")
     assert full.shutdown_on_exit
 
@@ -285,9 +300,15 @@ def test_command_lines_split_text_but_not_what_is_substituted(launch_file: Write
     [
         ('<nodes pkg="x"/>', "<nodes>: unknown element inside <launch>; known there are arg,"),
         ('<timer period="1"/>', "<timer>: unknown element"),
-        ('<node exec="x"><parameter name="a"/></node>', "<parameter>: unknown element inside <node>; known there are env, param, remap"),
+        (
+            '<node exec="x"><parameter name="a"/></node>',
+            "<parameter>: unknown element inside <node>; known there are env, param, remap",
+        ),
         ('<include file="x"><let name="a" value="b"/></include>', "<let>: unknown element inside <include>"),
-        ('<include file="x"><arg name="a" default="b"/></include>', "<arg>: unknown attribute 'default'; known are name, value"),
+        (
+            '<include file="x"><arg name="a" default="b"/></include>',
+            "<arg>: unknown attribute 'default'; known are name, value",
+        ),
         ('<node exec="x" launch-prefix="gdb"/>', "<node>: unknown attribute 'launch-prefix'; known are args,"),
         ('<node pkg="x"/>', "<node>: attribute 'exec' is missing"),
         ('<arg default="x"/>', "<arg>: attribute 'name' is missing"),
@@ -301,7 +322,10 @@ def test_command_lines_split_text_but_not_what_is_substituted(launch_file: Write
         ('<executable cmd="x" output="paper"/>', "output 'paper' is unknown; choose one of log,"),
         ('<executable cmd="x" respawn="often"/>', "attribute 'respawn': 'often' is not a bool"),
         ('<executable cmd="x" respawn_delay="-1"/>', "attribute 'respawn_delay': '-1' is not a duration"),
-        ('<executable cmd="x" respawn_delay="$(env HOME)"/>', "attribute 'respawn_delay': .*no substitutions are possible"),
+        (
+            '<executable cmd="x" respawn_delay="$(env HOME)"/>',
+            "attribute 'respawn_delay': .*no substitutions are possible",
+        ),
         ('<executable cmd="x" respawn_max_retries="many"/>', "attribute 'respawn_max_retries'"),
         ('<executable cmd="x" on_exit="restart"/>', "on_exit can only be 'shutdown'"),
         ('<group scoped="perhaps"/>', "attribute 'scoped'"),
@@ -317,18 +341,30 @@ def test_command_lines_split_text_but_not_what_is_substituted(launch_file: Write
         ('<node exec="x"><param from="/absent.yaml"/></node>', "parameter file '/absent.yaml' does not exist"),
         ('<node exec="x"><param value="1"/></node>', "either 'name' or 'from' is needed"),
         ('<node exec="x"><param name="a"/></node>', "parameter 'a' needs either a 'value' or nested"),
-        ('<node exec="x"><param name="a" value="1"><param name="b" value="2"/></param></node>', "needs either a 'value' or nested"),
+        (
+            '<node exec="x"><param name="a" value="1"><param name="b" value="2"/></param></node>',
+            "needs either a 'value' or nested",
+        ),
         ('<node exec="x"><param name="a" type="int"><param name="b" value="2"/></param></node>', "'type' and nested"),
         ('<node exec="x"><param from="f" name="a"/></node>', "'from' stands alone"),
         ('<node exec="x"><param name="a"><param from="f"/></param></node>', "'from' stands alone"),
         ('<node exec="x"><param name="a" value="b" type="int"/></node>', "parameter a: 'b' is not of type int"),
         ('<node exec="x"><param name="a" value="2" type="bool"/></node>', "parameter a: '2' is not a bool"),
-        ('<node exec="x"><param name="a" value="1" type="number"/></node>', "parameter a: unknown type 'number'; known are str,"),
+        (
+            '<node exec="x"><param name="a" value="1" type="number"/></node>',
+            "parameter a: unknown type 'number'; known are str,",
+        ),
         ('<node exec="x"><param name="a" value="[1, b]"/></node>', "parameter a: .*non-empty list of one of these"),
         ('<node exec="x"><param name="a" value="{b: 1}"/></node>', "parameter a: .*is neither a bool, int"),
         ('<node exec="x"><param name="a" value="x: y: z"/></node>', "parameter a: .*is not valid YAML"),
-        ('<node exec="x"><param name="a" value="[1]" type="list_of_str"/></node>', "parameter a: .*is not a list of str"),
-        ('<node exec="x"><param name="a" value="[1, $(env HOME)]"/></node>', "substitutions inside a list are not supported"),
+        (
+            '<node exec="x"><param name="a" value="[1]" type="list_of_str"/></node>',
+            "parameter a: .*is not a list of str",
+        ),
+        (
+            '<node exec="x"><param name="a" value="[1, $(env HOME)]"/></node>',
+            "substitutions inside a list are not supported",
+        ),
     ],
 )
 def test_refusals_name_file_line_and_reason(launch_file: Write, packages: Path, body: str, message: str) -> None:
@@ -340,7 +376,7 @@ def test_refusals_name_file_line_and_reason(launch_file: Write, packages: Path, 
 def test_another_root_element_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     file.write_text("<robot/>")
-    with pytest.raises(LaunchError, match="a.xml:1: <robot>: the root element of a launch file must be <launch>"):
+    with pytest.raises(LaunchError, match=r"a\.xml:1: <robot>: the root element of a launch file must be <launch>"):
         build(file)
 
 
