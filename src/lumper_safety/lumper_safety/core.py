@@ -398,6 +398,11 @@ class SafetyMonitor(Core):
         if position is not None:
             self._space.set_joints(position, self._joints.velocity_radps)
         separation_m = self._separation_m = self._space.separation()
+        if self._monitor.present(Code.NEVER_SEEN):
+            # No permit anyway, and before base and wall are known every carton would be somebody.
+            self._space.forget_people()
+            self._monitor.withdraw(Code.PERSON_NEAR, "person", now.steady_s)
+            return
         mass_kg, reaction_s = self._mass_kg(), self._reaction.value
         human_mps = self._space.fastest_person_mps() if np.isfinite(separation_m) else 0.0
         stamps = [self._inputs[topic].stamp_s for topic in self._space.scanners]

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+# Points around somebody: within a step of it.
+_RING_M = 0.35 * np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0.0, 2 * np.pi, 12, endpoint=False)])
+_RUN_MPS = 2.5
 Explains = Callable[[Array], NDArray[np.bool_]]
 
 
@@ -81,8 +84,19 @@ class People:
         """Largest speed measured of anybody who is known long enough to have one."""
         return max((float(np.hypot(*t.velocity)) for t in self._tracks if t.confirmed and not t.hidden), default=0.0)
 
-    def update(self, ranges: Array, time_s: float, explains: Explains) -> None:
-        """Take a scan. `time_s`: its stamp; `explains`: (n, 2) points in base_link -> (n,) explained by something."""
+    def forget(self) -> None:
+        """Start anew: nothing is known of the surroundings yet."""
+        self._tracks, self._single = [], np.zeros((0, 2))
+
+    def update(self, ranges: Array, time_s: float, explains: Explains, hides: Explains) -> None:
+        """Take a scan.
+
+        Args:
+            ranges: (beams,) m, +inf = no return.
+            time_s: its stamp.
+            explains: (n, 2) points in base_link -> (n,) explained by something.
+            hides: as `explains`, by something that a person can disappear into: pile, load, arm.
+        """
         beams = np.flatnonzero(ranges < self._contour)
         points = self._origin + ranges[beams, None] * self._directions[beams]
         if len(points):
@@ -96,9 +110,9 @@ class People:
             if len(self._single) and np.hypot(*(self._single - single[0]).T).min() < self._tuning.gap_m:
                 found.append(single)
         self._single = np.concatenate(thin) if thin else np.zeros((0, 2))
-        self._associate(found, time_s, ranges, explains)
+        self._associate(found, time_s, ranges, hides)
 
-    def _associate(self, found: list[Array], time_s: float, ranges: Array, explains: Explains) -> None:
+    def _associate(self, found: list[Array], time_s: float, ranges: Array, hides: Explains) -> None:
         tuning, tracks = self._tuning, self._tracks
         centres = np.array([cluster.mean(axis=0) for cluster in found]).reshape(-1, 2)
         kept: list[Track] = []
@@ -109,7 +123,7 @@ class People:
             for flat in np.argsort(distance, axis=None):
                 row, column = divmod(int(flat), len(found))
                 track = tracks[row]
-                gate_m = tuning.gate_m + 2.5 * max(time_s - track.seen_s, 0.0) * (not track.hidden)
+                gate_m = min(tuning.gate_m + _RUN_MPS * max(time_s - track.seen_s, 0.0), tuning.gate_m + 1.0)
                 if distance[row, column] > tuning.gate_m + 1.0:
                     break
                 if column in free and track.seen_s < time_s and distance[row, column] <= gate_m:
@@ -117,7 +131,7 @@ class People:
                     self._follow(track, found[column], centres[column], time_s)
                     kept.append(track)
         for track in tracks:
-            if track.seen_s < time_s and self._may_hide(track, time_s, ranges, explains):
+            if track.seen_s < time_s and self._may_hide(track, time_s, ranges, hides):
                 track.hidden = True
                 kept.append(track)
         for column in sorted(free):
@@ -140,7 +154,7 @@ class People:
         if moved_m > self._tuning.confirm_m and time_s - track.born_s > 0.3:
             track.confirmed = True
 
-    def _may_hide(self, track: Track, time_s: float, ranges: Array, explains: Explains) -> bool:
+    def _may_hide(self, track: Track, time_s: float, ranges: Array, hides: Explains) -> bool:
         """Whether somebody who was not found may still be where they were."""
         age_s = time_s - track.seen_s
         relative = track.centre - self._origin
@@ -151,7 +165,7 @@ class People:
         looked_through = len(look) > 0 and float(np.median(look)) > distance + 0.2
         if age_s < 0.15:
             return True
-        if looked_through:
+        if not track.confirmed or age_s >= self._tuning.hidden_s:
             return False
-        # Not seen empty: behind something, or where points are explained, or outside the field of view.
-        return track.confirmed and age_s < self._tuning.hidden_s
+        # Not seen empty, or beside something that swallows points.
+        return not looked_through or bool(hides(track.centre + _RING_M).any())

@@ -142,17 +142,26 @@ class Space:
         if base is not None and steady_s - base[0] > self._p.base_pose_max_age_s:
             base = None
 
-        def explains(points: Array) -> NDArray[np.bool_]:
+        def hides(points: Array) -> NDArray[np.bool_]:
             result = robot_explains(points, height_m, self.a, self.b, self.radii, self._margins.robot_m)
             if tool is not None:
                 result |= load_explains(points, height_m, tool, self._p.load_half_width_m, self._p.load_depth_m)
             if base is not None:
-                in_trailer = points @ base[1].T + base[2]
-                result |= trailer_explains(in_trailer, self._trailer, self._margins.wall_m)
-                result |= self._pile.explains(in_trailer)
+                result |= self._pile.explains(points @ base[1].T + base[2])
             return result
 
-        self.people[topic].update(ranges, stamp_s, explains)
+        def explains(points: Array) -> NDArray[np.bool_]:
+            result = hides(points)
+            if base is not None:
+                result |= trailer_explains(points @ base[1].T + base[2], self._trailer, self._margins.wall_m)
+            return result
+
+        self.people[topic].update(ranges, stamp_s, explains, hides)
+
+    def forget_people(self) -> None:
+        """Start anew: base, wall and arm were not known until now."""
+        for people in self.people.values():
+            people.forget()
 
     def separation(self) -> float:
         """Smallest horizontal distance from anybody to a link of the arm, m; +inf = nobody there.
