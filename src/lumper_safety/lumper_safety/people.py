@@ -88,6 +88,24 @@ class People:
         """Start anew: nothing is known of the surroundings yet."""
         self._tracks, self._single = [], np.zeros((0, 2))
 
+    def hand_over(self, other: "People") -> None:
+        """Let go of those who are hidden from this scanner and whom the other one has found near by since."""
+        seen = [track for track in other.tracks if not track.hidden]
+        self._tracks = [
+            track
+            for track in self._tracks
+            if not track.hidden
+            or not any(
+                found.seen_s > track.seen_s
+                and np.hypot(*(found.centre - track.centre)) <= self._gate(found.seen_s - track.seen_s)
+                for found in seen
+            )
+        ]
+
+    def _gate(self, unseen_s: float) -> float:
+        """How far somebody may be found from where they were last seen, m."""
+        return self._tuning.gate_m + min(_RUN_MPS * max(unseen_s, 0.0), 1.0)
+
     def update(self, ranges: Array, time_s: float, explains: Explains, hides: Explains) -> None:
         """Take a scan.
 
@@ -123,10 +141,9 @@ class People:
             for flat in np.argsort(distance, axis=None):
                 row, column = divmod(int(flat), len(found))
                 track = tracks[row]
-                gate_m = min(tuning.gate_m + _RUN_MPS * max(time_s - track.seen_s, 0.0), tuning.gate_m + 1.0)
                 if distance[row, column] > tuning.gate_m + 1.0:
                     break
-                if column in free and track.seen_s < time_s and distance[row, column] <= gate_m:
+                if column in free and track.seen_s < time_s and distance[row, column] <= self._gate(time_s - track.seen_s):
                     free.discard(column)
                     self._follow(track, found[column], centres[column], time_s)
                     kept.append(track)

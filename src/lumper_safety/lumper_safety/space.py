@@ -157,6 +157,9 @@ class Space:
             return result
 
         self.people[topic].update(ranges, stamp_s, explains, hides)
+        for other in self.people:
+            if other != topic:
+                self.people[other].hand_over(self.people[topic])
 
     def forget_people(self) -> None:
         """Start anew: base, wall and arm were not known until now."""

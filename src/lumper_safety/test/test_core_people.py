@@ -179,17 +179,18 @@ def test_measured_speed_counts_where_the_plan_was_wrong() -> None:
 
 
 def test_person_who_goes_where_nobody_can_look_is_remembered() -> None:
-    """Into the strip that the pile explains: no permit until they were seen to leave, or the memory is over."""
+    """Into the strip that the pile explains: they count until they were seen to leave, or the memory is over."""
     bench = loaded_trailer()
     walk(bench, (-2.5, 1.0), (4.08, 1.0))  # pressed against the pile: within its margin
-    assert not bench.permitted
+    last_m = bench.state.separation_m
     bench.people = []
     bench.run(5.0)
-    assert not bench.permitted, "not seen is not gone"
+    assert bench.state.mode == SafetyState.REDUCED, "not seen is not gone"
+    assert bench.state.separation_m == pytest.approx(last_m, abs=1e-3)
     walk(bench, (3.7, 1.0), (-4.0, 1.0))
     bench.people = []
     bench.run(1.5)
-    assert bench.permitted, [c.text for c in bench.state.causes]
+    assert bench.state.mode == SafetyState.RUN, [c.text for c in bench.state.causes]
 
 
 def test_person_who_left_is_not_remembered() -> None:
