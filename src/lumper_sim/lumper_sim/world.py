@@ -4,6 +4,7 @@ The same seed, load and sequence of calls gives the same state bit for bit.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import mujoco
@@ -35,7 +36,11 @@ _OMEGA, _OVERDRIVE = 40.0, 1.5
 
 @dataclass(frozen=True, slots=True)
 class WorldSpec:
-    """What world to make. `stand_off_m`: distance of the load's front from the arm's axis at the start."""
+    """What world to make.
+
+    `stand_off_m`: distance of the load's front from the arm's axis at the start. `own_cartons`: used instead of a
+    generated load.
+    """
 
     robot: Robot
     trailer: Trailer
@@ -46,6 +51,7 @@ class WorldSpec:
     stand_off_m: float = 1.9
     scan_noise_m: float = 0.008
     sleep: bool = True
+    own_cartons: tuple[CartonSpec, ...] = ()
     tolerances: Defaults = field(default_factory=Defaults)
 
 
@@ -67,31 +73,45 @@ def settled_load(spec: WorldSpec) -> tuple[list[CartonSpec], Array]:
     Raises:
         SettleError, LoadError
     """
+    if spec.own_cartons:
+        state = _settle(spec, spec.own_cartons)
+        if state is None:
+            raise SettleError("own_cartons do not stand where they are put")
+        return list(spec.own_cartons), state
     for attempt in range(_ATTEMPTS):
         cartons = generate(spec.load, spec.cartons, spec.seed + 10_000 * attempt, space_of(spec))
-        model, index = build(spec.robot, spec.trailer, cartons, -2.0, spec.sleep)
-        data = mujoco.MjData(model)
-        mujoco.mj_forward(model, data)
-        before = data.xpos[index.carton_body].copy()
-        turned = data.xmat[index.carton_body].reshape(-1, 3, 3).copy()
-        moving = np.r_[index.base_dof, index.arm_dof]
-        loose = np.array([c.quat_wxyz[0] < 1.0 for c in cartons])
-        collapsed = True
-        for step in range(int(_SETTLE_S / STEP_S)):
-            data.qfrc_applied[moving] = data.qfrc_bias[moving] - 500.0 * data.qvel[moving]
-            mujoco.mj_step(model, data)
-            if step % 25 == 24:
-                drop = np.linalg.norm(data.xpos[index.carton_body] - before, axis=1)
-                if (drop[~loose] > 0.05).any():
-                    break
-                rest = np.abs(np.concatenate([data.qvel[a : a + 6] for a in index.carton_dof])).max() < 0.02
-                if rest and step > 50:
-                    turn = tilt_rad(turned, data.xmat[index.carton_body].reshape(-1, 3, 3))
-                    collapsed = bool((drop[loose] > 0.3).any() or (turn[loose] > math.radians(30)).any())
-                    break
-        if not collapsed:
-            return cartons, np.stack([data.qpos[a : a + 7] for a in index.carton_qpos])
-    raise SettleError(f"load={spec.load} cartons={spec.cartons} seed={spec.seed}: no draw of {_ATTEMPTS} stands; take another seed")
+        state = _settle(spec, cartons)
+        if state is not None:
+            return cartons, state
+    raise SettleError(
+        f"load={spec.load} cartons={spec.cartons} seed={spec.seed}: no draw of {_ATTEMPTS} stands; take another seed"
+    )
+
+
+def _settle(spec: WorldSpec, cartons: Sequence[CartonSpec]) -> Array | None:
+    """State (n, 7) after the cartons came to rest; None where one moved far or they do not come to rest."""
+    model, index = build(spec.robot, spec.trailer, cartons, -2.0, spec.sleep)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    before = data.xpos[index.carton_body].copy()
+    turned = data.xmat[index.carton_body].reshape(-1, 3, 3).copy()
+    moving = np.r_[index.base_dof, index.arm_dof]
+    # Those that lean find their rest only after a while.
+    leaning = np.array([c.quat_wxyz[0] < 1.0 for c in cartons])
+    for step in range(1, int(_SETTLE_S / STEP_S)):
+        data.qfrc_applied[moving] = data.qfrc_bias[moving] - 500.0 * data.qvel[moving]
+        mujoco.mj_step(model, data)
+        if step % 25:
+            continue
+        drift = np.linalg.norm(data.xpos[index.carton_body] - before, axis=1)
+        if (drift[~leaning] > 0.05).any():
+            return None
+        if step > 50 and max(np.abs(data.qvel[a : a + 6]).max() for a in index.carton_dof) < 0.02:
+            turn = tilt_rad(turned, data.xmat[index.carton_body].reshape(-1, 3, 3))
+            if (drift[leaning] > 0.3).any() or (turn[leaning] > math.radians(30)).any():
+                return None
+            return np.stack([data.qpos[a : a + 7] for a in index.carton_qpos])
+    return None
 
 
 class World:
