@@ -10,10 +10,10 @@ from enum import Enum
 
 import coal
 import numpy as np
-from lumper_ros.robot import Robot, Trailer
 from numpy.typing import NDArray
 
 from lumper_motion.kinematics import ArmKinematics
+from lumper_ros.robot import Robot, Trailer
 
 Array = NDArray[np.float64]
 

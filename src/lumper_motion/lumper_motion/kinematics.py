@@ -4,12 +4,13 @@ Poses are 4x4 in base_link unless named otherwise; joint arrays are (n, 6) in ra
 """
 
 import numpy as np
-from lumper_ros.convert import inverse
-from lumper_ros.robot import Robot
 from numpy.typing import NDArray
 from py_opw_kinematics import KinematicModel
 from py_opw_kinematics import Robot as OpwRobot
 from scipy.spatial.transform import RigidTransform, Rotation
+
+from lumper_ros.convert import inverse
+from lumper_ros.robot import Robot
 
 Array = NDArray[np.float64]
 
@@ -32,8 +33,8 @@ class ArmKinematics:
                 c2=opw.c2,
                 c3=opw.c3,
                 c4=opw.c4,
-                offsets=tuple(opw.offsets_rad),  # type: ignore[arg-type]
-                flip_axes=tuple(sign < 0 for sign in opw.signs),  # type: ignore[arg-type]
+                offsets=tuple(opw.offsets_rad),
+                flip_axes=tuple(sign < 0 for sign in opw.signs),
             ),
             degrees=False,
         )

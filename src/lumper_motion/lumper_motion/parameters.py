@@ -9,7 +9,7 @@ from lumper_ros.parameters import parameter
 class MotionParameters:
     """Each is explained by its `doc`."""
 
-    robot_dir: str = parameter(doc="folder with arm.yaml and one URDF")
+    robot_folder: str = parameter(doc="folder with arm.yaml and the URDF")
     trailer_file: str = parameter(doc="YAML with the trailer's inside measures")
     authentication: bool = parameter(True, doc="permits must carry a code made with key_file's key")
     key_file: str = parameter("", doc="file with the shared key; needed while authentication is on")

@@ -6,6 +6,7 @@ A path is a C2 curve q(s), s in rad of joint-space length, with the legs' names,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Pa
         # Half-widths of the averaging window: full at a corner, nothing at both ends, linear in between.
         corner_s = [0.0, *(float(end) for end in ends[:-1]), total]
         widths = [0.0]
-        for before, after in zip(lengths, lengths[1:], strict=False):
+        for before, after in pairwise(lengths):
             widths.append(min(max_corner_rad, 0.45 * before, 0.45 * after))
         widths.append(0.0)
         if len(kept) == 1:
@@ -187,7 +188,7 @@ def _check_samples(path: Path, kinematics: ArmKinematics, from_s: float) -> Arra
     return np.interp(np.linspace(0.0, along[-1], n), along, coarse)
 
 
-class SearchFailed(Exception):
+class SearchError(Exception):
     """RRTConnect found no path within its budget of collision checks."""
 
 
@@ -205,7 +206,7 @@ def search(
     machine; the caller's deadline is the second guard.
 
     Raises:
-        SearchFailed: budget spent, or start or all goals in collision.
+        SearchError: budget spent, or start or all goals in collision.
     """
     robot = kinematics.robot
     ou.RNG.setSeed(seed)
@@ -250,7 +251,7 @@ def search(
     setup.setPlanner(planner)
     solved = setup.solve(ob.PlannerTerminationCondition(lambda: spent >= max_checks))
     if not solved or not setup.haveExactSolutionPath():
-        raise SearchFailed(f"no path within {max_checks} collision checks")
+        raise SearchError(f"no path within {max_checks} collision checks")
     solution = setup.getSolutionPath()
     way = np.array([[state[i] for i in range(n)] for state in solution.getStates()])
     return shorten(way, checker, np.random.default_rng(seed), max(40, (max_checks - spent) // 10))

@@ -71,7 +71,7 @@ TRANSITIONS: dict[tuple[State, Happening], State] = {
 }
 
 
-class IllegalTransition(Exception):
+class TransitionError(Exception):
     """A defect: something happened that cannot happen in this state."""
 
 
@@ -79,12 +79,12 @@ def after(state: State, happening: Happening) -> State:
     """The next state.
 
     Raises:
-        IllegalTransition: not in the table.
+        TransitionError: not in the table.
     """
     try:
         return TRANSITIONS[state, happening]
     except KeyError:
-        raise IllegalTransition(f"{happening.name} cannot happen while {state.name}") from None
+        raise TransitionError(f"{happening.name} cannot happen while {state.name}") from None
 
 
 def transition_table() -> str:

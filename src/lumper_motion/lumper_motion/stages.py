@@ -5,7 +5,7 @@ Frames: plans are made in base_link; the snapshot says where that is in the trai
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,7 +25,7 @@ from lumper_motion.collision import (
 from lumper_motion.intake import load_acceleration
 from lumper_motion.kinematics import ArmKinematics, straight_tools
 from lumper_motion.parameters import MotionParameters
-from lumper_motion.path import Leg, Path, SearchFailed, check_path, line, make_path, search
+from lumper_motion.path import Leg, Path, SearchError, check_path, line, make_path, search
 from lumper_motion.requests import Pick
 from lumper_motion.timing import Limits, TimingError, Trajectory, time_path
 from lumper_ros.convert import inverse
@@ -227,6 +227,24 @@ class StagePlanner:
             return Failure(OutcomeCode.UNREACHABLE, "the displaced tool pose is out of the arm's reach")
         return self._timed(legs, self._checker(snapshot, ()), self._limits(snapshot.load))
 
+    def press(self, snapshot: Snapshot, carton_ids: tuple[int, ...], by_m: float) -> Motion:
+        """GRASP again: push the cups further onto the face."""
+        here = self.kinematics.tool(snapshot.start)[0]
+        speed = self._p.contact_speed_mps
+        legs = self._lines(
+            snapshot.start, (here, _along_tool(here, by_m)), (B.STAGE_GRASP,), Closeness.CONTACT, (speed,)
+        )
+        if legs is None:
+            return Failure(OutcomeCode.UNREACHABLE, "the face cannot be pressed harder from here")
+        return self._timed(legs, self._checker(snapshot, _names(carton_ids)), self._limits(None))
+
+    def resume(self, snapshot: Snapshot, way: Array, stage: int, speed_mps: float) -> Motion:
+        """The rest of a stage that was broken off: (n, 6) joints still to go."""
+        joints = np.vstack([snapshot.start, way])
+        checker = self._checker(snapshot, ())
+        checker.allow({other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)})
+        return self._timed([Leg(joints, stage, Closeness.CONTACT, speed_mps)], checker, self._limits(snapshot.load))
+
     def recheck(self, snapshot: Snapshot, trajectory: Trajectory, from_s: float, carton_ids: tuple[int, ...]) -> str:
         """What the rest of a running trajectory would touch on the snapshot's wall; empty = nothing."""
         checker = self._checker(snapshot, _names(carton_ids))
@@ -310,17 +328,18 @@ class StagePlanner:
         The place pose's centre binds, its turn does not: a box lies as well in any of four.
         """
         infeed = self.robot.link_transforms(np.zeros(len(self.robot.joint_names)))["infeed"]
-        from_load = inverse(load.pose_in_tool)
-        corners = _corners(load.size_m)
+        from_load = inverse(pick.load_in_tool)
+        corners = _corners(load.size_m) @ load.pose_in_tool[:3, :3].T + load.pose_in_tool[:3, 3]
         pad = _pad_corners(self.robot)
-        result, pushed = [], []
+        result: list[Array] = []
+        pushed: list[Array] = []
         for quarter in range(4):
             turn = np.eye(4)
             turn[:3, :3] = Rotation.from_euler("z", quarter * math.pi / 2.0).as_matrix()
             wanted = pick.place.copy()
             wanted[:3, :3] = turn[:3, :3] @ wanted[:3, :3]
             tool = wanted @ from_load
-            box = corners @ wanted[:3, :3].T + wanted[:3, 3]
+            box = corners @ tool[:3, :3].T + tool[:3, 3]
             grip = pad @ tool[:3, :3].T + tool[:3, 3]
             if quarter and np.abs(box[:, 1]).max() > self.robot.conveyor.width_m / 2.0:
                 continue
@@ -373,7 +392,7 @@ class StagePlanner:
                 self._p.search_checks,
                 self._p.search_seed,
             )
-        except SearchFailed as error:
+        except SearchError as error:
             return Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
         goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
         legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
@@ -424,6 +443,38 @@ class StagePlanner:
         return f"no joint solution within limits for approach, contact and stroke; the face is {far:.2f} m from the shoulder"
 
 
+def load_of(pick: Pick) -> Load:
+    """The box in tool0. `size_m` is along tool0's axes, `load_in_tool` has the load's own: take those of the load's axes,
+    renamed, that lie nearest to tool0's.
+    """
+    turn = pick.load_in_tool[:3, :3]
+    columns = np.empty((3, 3))
+    free = [0, 1, 2]
+    for axis in range(3):
+        best = max(free, key=lambda i: abs(float(turn[axis, i])))
+        free.remove(best)
+        columns[:, axis] = turn[:, best] * (1.0 if turn[axis, best] >= 0.0 else -1.0)
+    pose = pick.load_in_tool.copy()
+    pose[:3, :3] = columns
+    return Load(pick.carton_ids, pose, pick.size_m, pick.mass_kg, pick.zones)
+
+
+def regrasped(pick: Pick, robot: Robot) -> Pick:
+    """Another grasp of the same face: the pad on the middle of the face, every zone on that lies on it whole."""
+    shift = pick.load_in_tool[:2, 3]
+    move = np.eye(4)
+    move[:2, 3] = shift
+    load = pick.load_in_tool.copy()
+    load[:2, 3] = 0.0
+    half_w, half_h = 0.5 * pick.size_m[0], 0.5 * pick.size_m[1]
+    zones = sum(
+        1 << zone.bit
+        for zone in robot.gripper.zones
+        if abs(zone.x_m) + zone.w_m / 2 <= half_w + 0.005 and abs(zone.y_m) + zone.h_m / 2 <= half_h + 0.005
+    )
+    return replace(pick, grasp=pick.grasp @ move, load_in_tool=load, zones=zones or pick.zones)
+
+
 def _outside_limits(path: Path, robot: Robot) -> str:
     joints = path.at(np.linspace(0.0, path.length_rad, 60))
     over = (joints < robot.lower_rad - 1e-6) | (joints > robot.upper_rad + 1e-6)
@@ -470,6 +521,3 @@ def _corners(size_m: Sequence[float]) -> Array:
 def _pad_corners(robot: Robot) -> Array:
     pad = robot.gripper
     return _corners((pad.pad_width_m, pad.pad_height_m, pad.pad_depth_m)) - np.array([0.0, 0.0, pad.pad_depth_m / 2.0])
-
-
-PlanFunction = Callable[[], Motion]
