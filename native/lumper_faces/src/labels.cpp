@@ -1,0 +1,203 @@
+// From cells to pixels: planes grow into what they explain, borders settle where residuals and neighbours agree.
+#include <algorithm>
+#include <cmath>
+
+#include "lumper_faces/faces.hpp"
+
+namespace lumper_faces {
+namespace {
+
+double residual(const Image& image, const Plane& plane, int u, int v) {
+  const int i = v * image.camera.width + u;
+  return image.inverse[static_cast<size_t>(i)] -
+         plane.at(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)]);
+}
+
+void refit(const Image& image, Segmentation& s) {
+  for (Plane& plane : s.planes) plane.fit = {};
+  const int w = image.camera.width, h = image.camera.height;
+  for (int v = 0; v < h; ++v) {
+    for (int u = 0; u < w; ++u) {
+      const auto i = static_cast<size_t>(v * w + u);
+      if (s.label[i] >= 0)
+        s.planes[static_cast<size_t>(s.label[i])].fit.add(image.slope_x[static_cast<size_t>(u)],
+                                                         image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+    }
+  }
+  for (Plane& plane : s.planes) {
+    double sse = 0;
+    if (plane.fit.n > 10) plane.p = plane.fit.solve(sse);
+  }
+}
+
+// Cells across a crease make thin planes of their own; where their neighbours explain the pixels, these take them.
+void absorb_slivers(const Image& image, const Options& options, Segmentation& s) {
+  const int w = image.camera.width, h = image.camera.height;
+  const size_t count = s.planes.size();
+  std::vector<int> pixels(count, 0), rim(count, 0), explained(count, 0);
+  std::vector<std::vector<int>> near(count);
+  for (int v = 1; v + 1 < h; ++v) {
+    for (int u = 1; u + 1 < w; ++u) {
+      const int i = v * w + u, mine = s.label[static_cast<size_t>(i)];
+      if (mine < 0) continue;
+      const auto m = static_cast<size_t>(mine);
+      ++pixels[m];
+      bool border = false;
+      for (const int j : {i - 1, i + 1, i - w, i + w}) {
+        const int other = s.label[static_cast<size_t>(j)];
+        border |= other != mine;
+        if (other >= 0 && other != mine && std::find(near[m].begin(), near[m].end(), other) == near[m].end()) near[m].push_back(other);
+      }
+      rim[m] += border;
+    }
+  }
+  std::vector<char> thin(count, 0);
+  for (size_t k = 0; k < count; ++k) thin[k] = !near[k].empty() && pixels[k] < 4.0 * rim[k] && pixels[k] < 3000;
+  auto best = [&](int u, int v, const std::vector<int>& candidates, double& distance) {
+    int choice = -1;
+    distance = 1e9;
+    for (const int k : candidates) {
+      if (thin[static_cast<size_t>(k)]) continue;
+      const double r = std::abs(residual(image, s.planes[static_cast<size_t>(k)], u, v));
+      if (r < distance) distance = r, choice = k;
+    }
+    return choice;
+  };
+  for (int round = 0; round < 2; ++round) {
+    for (int v = 1; v + 1 < h; ++v) {
+      for (int u = 1; u + 1 < w; ++u) {
+        const auto i = static_cast<size_t>(v * w + u);
+        const int mine = s.label[i];
+        if (mine < 0 || !thin[static_cast<size_t>(mine)]) continue;
+        double distance = 0;
+        const int choice = best(u, v, near[static_cast<size_t>(mine)], distance);
+        const bool fits = choice >= 0 && distance < 1.6 * image.tolerance(image.inverse[i], options);
+        if (round == 0) {
+          explained[static_cast<size_t>(mine)] += fits;
+        } else if (explained[static_cast<size_t>(mine)] > 0.6 * pixels[static_cast<size_t>(mine)]) {
+          s.label[i] = fits ? choice : -1;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void refine_labels(const Image& image, const Options& options, Segmentation& s) {
+  const int w = image.camera.width, h = image.camera.height;
+  const std::array<int, 4> du{1, -1, 0, 0}, dv{0, 0, 1, -1};
+  // What a cell took in by its shape, but no pixel of the plane is.
+  for (int v = 0; v < h; ++v) {
+    for (int u = 0; u < w; ++u) {
+      int& label = s.label[static_cast<size_t>(v * w + u)];
+      if (label < 0) continue;
+      const double d = image.inverse[static_cast<size_t>(v * w + u)];
+      if (d <= 0 || std::abs(residual(image, s.planes[static_cast<size_t>(label)], u, v)) > 1.3 * image.tolerance(d, options))
+        label = -1;
+    }
+  }
+  std::vector<int> front, next;
+  for (int v = 0; v < h; ++v)
+    for (int u = 0; u < w; ++u)
+      if (s.label[static_cast<size_t>(v * w + u)] >= 0) front.push_back(v * w + u);
+  for (int round = 0; round < 4 * options.cell_px && !front.empty(); ++round) {
+    next.clear();
+    for (const int i : front) {
+      const int u = i % w, v = i / w, label = s.label[static_cast<size_t>(i)];
+      for (size_t k = 0; k < 4; ++k) {
+        const int x = u + du[k], y = v + dv[k];
+        if (x < 0 || y < 0 || x >= w || y >= h) continue;
+        const auto j = static_cast<size_t>(y * w + x);
+        if (s.label[j] >= 0 || image.inverse[j] <= 0) continue;
+        if (std::abs(residual(image, s.planes[static_cast<size_t>(label)], x, y)) > image.tolerance(image.inverse[j], options)) continue;
+        s.label[j] = label;
+        next.push_back(static_cast<int>(j));
+      }
+    }
+    front.swap(next);
+  }
+  absorb_slivers(image, options, s);
+  refit(image, s);
+  // Iterated conditional modes with a Potts prior (Besag 1986) along the borders.
+  const double var = image.sigma * image.sigma;
+  for (int sweep = 0; sweep < 6; ++sweep) {
+    int changed = 0;
+    for (int v = 1; v + 1 < h; ++v) {
+      for (int u = 1; u + 1 < w; ++u) {
+        const auto i = static_cast<size_t>(v * w + u);
+        if (image.inverse[i] <= 0) continue;
+        const int mine = s.label[i];
+        std::array<int, 9> seen{};
+        size_t count = 0;
+        bool border = false;
+        for (int y = v - 1; y <= v + 1; ++y) {
+          for (int x = u - 1; x <= u + 1; ++x) {
+            const int other = s.label[static_cast<size_t>(y * w + x)];
+            seen[count++] = other;
+            border |= other != mine;
+          }
+        }
+        if (!border) continue;
+        double best = 1e18;
+        int choice = mine;
+        for (size_t k = 0; k < 9; ++k) {
+          const int candidate = seen[k];
+          if (candidate < 0) continue;
+          int same = 0;
+          for (size_t m = 0; m < 9; ++m) same += m != 4 && seen[m] == candidate;
+          const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
+          const double r = residual(image, s.planes[static_cast<size_t>(candidate)], u, v);
+          const double cost = 0.5 * r * r / (var + uneven * uneven) - 0.9 * same;
+          if (cost < best) best = cost, choice = candidate;
+        }
+        if (choice >= 0 && best > 7.0) choice = -1;
+        if (choice != mine) s.label[i] = choice, ++changed;
+      }
+    }
+    if (sweep == 1 || sweep == 3) refit(image, s);
+    if (changed < 20) break;
+  }
+  refit(image, s);
+}
+
+void split_components(const Image& image, const Options& options, Segmentation& s) {
+  const int w = image.camera.width, h = image.camera.height;
+  std::vector<int> fresh(s.label.size(), -1), stack;
+  std::vector<Plane> planes;
+  for (int start = 0; start < w * h; ++start) {
+    const int label = s.label[static_cast<size_t>(start)];
+    if (label < 0 || fresh[static_cast<size_t>(start)] != -1) continue;
+    const int id = static_cast<int>(planes.size());
+    Plane plane;
+    plane.p = s.planes[static_cast<size_t>(label)].p;
+    stack.assign(1, start);
+    fresh[static_cast<size_t>(start)] = id;
+    std::vector<int> members;
+    while (!stack.empty()) {
+      const int i = stack.back();
+      stack.pop_back();
+      members.push_back(i);
+      const int u = i % w, v = i / w;
+      plane.fit.add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)], image.inverse[static_cast<size_t>(i)]);
+      for (const int j : {u > 0 ? i - 1 : -1, u + 1 < w ? i + 1 : -1, v > 0 ? i - w : -1, v + 1 < h ? i + w : -1}) {
+        if (j < 0 || s.label[static_cast<size_t>(j)] != label || fresh[static_cast<size_t>(j)] != -1) continue;
+        fresh[static_cast<size_t>(j)] = id;
+        stack.push_back(j);
+      }
+    }
+    if (plane.fit.n < options.least_pixels) {
+      for (const int i : members) fresh[static_cast<size_t>(i)] = -2;
+      continue;
+    }
+    double sse = 0;
+    plane.p = plane.fit.solve(sse);
+    planes.push_back(plane);
+  }
+  for (int& label : fresh)
+    if (label == -2) label = -1;
+  s.label.swap(fresh);
+  s.planes.swap(planes);
+}
+
+}  // namespace lumper_faces
