@@ -58,50 +58,68 @@ def _spec(rng: np.random.Generator, size: Array, centre: Array, quat: Array | No
     )
 
 
-@dataclass
-class _Slice:
-    """One row of cartons across the trailer: a skyline of heights over y, on a 1 cm grid."""
+# Heights in steps, so that neighbours often end level and the next carton can bridge them, as in a real load.
+_HEIGHT_STEP_M = 0.05
+_WIDTH_MIN_M = 0.20
+_CELL_M = 0.01
 
-    back_x_m: float
-    half_width_m: float
-    height_m: float
 
-    def __post_init__(self) -> None:
-        self.cell = 0.01
-        cells = int(round(2 * self.half_width_m / self.cell))
-        self.top = np.zeros(cells)
-        # Nearest front edge of what carries each cell: a carton above must not overhang it.
-        self.front = np.full(cells, -np.inf)
-        self.depth = 0.0
+class _Row:
+    """One row of cartons across the trailer: a skyline of heights over y, on a 1 cm grid, filled from its lowest place."""
+
+    def __init__(self, back_x_m: float, half_width_m: float, height_m: float) -> None:
+        self._back_x_m = back_x_m
+        self._half_width_m = half_width_m
+        self._height_m = height_m
+        cells = int(2 * half_width_m / _CELL_M)
+        self._top = np.zeros(cells)
+        # Cells that carry: not a gap that was bridged or given up.
+        self._solid = np.ones(cells, dtype=bool)
+        self._front = np.full(cells, -np.inf)
+        self.depth_m = 0.0
+
+    @property
+    def lowest_m(self) -> float:
+        return float(self._top.min())
+
+    @property
+    def full(self) -> bool:
+        return self.lowest_m + SIZE_MIN_M > self._height_m
 
     def place(self, size: Array) -> tuple[Array, Array] | None:
-        """Lowest, then leftmost position for a carton: its size and centre, or None where it does not fit.
+        """Put a carton at the lowest, then leftmost place, cut to what is there; its size and centre.
 
-        A carton stands on at least 90 % of its width, and is cut short so that it hangs over in front by 4 % at most:
-        more adds up, layer by layer, to towers that fall.
+        None: nothing can stand there, and the place was given up.
         """
-        width = math.ceil((size[1] + GAP_M) / self.cell)
-        if width > self.top.size:
+        low = self.lowest_m
+        level = np.abs(self._top - low) < 0.003
+        start = int(np.argmax(level))
+        run = level[start:]
+        end = start + (int(np.argmin(run)) if not run.all() else run.size)
+        free = end - start
+        width = min(round(size[1] / _CELL_M), free)
+        if 0 < (free - width) * _CELL_M < _WIDTH_MIN_M:
+            # What remains beside it would be too narrow: take all, or leave enough.
+            width = free if free * _CELL_M <= SIZE_MAX_M else free - round(_WIDTH_MIN_M / _CELL_M)
+        cells = slice(start, start + width)
+        solid = self._solid[cells]
+        height = min(size[2], math.floor((self._height_m - low) / _HEIGHT_STEP_M + 1e-6) * _HEIGHT_STEP_M)
+        # In front it hangs over by 4 % at most: more adds up, layer by layer, to towers that fall.
+        nearest = self._front[cells][solid].max(initial=-np.inf)
+        depth = min(size[0], 1.04 * (self._back_x_m - nearest) if np.isfinite(nearest) else np.inf)
+        if width * _CELL_M < _WIDTH_MIN_M or solid.mean() < 0.8 or depth < 0.2 or height < SIZE_MIN_M:
+            around = [self._top[i] for i in (start - 1, end) if 0 <= i < self._top.size]
+            self._top[start:end] = min(around, default=self._height_m)
+            self._solid[start:end] = False
             return None
-        windows = np.lib.stride_tricks.sliding_window_view(self.top, width)
-        base = windows.max(axis=1)
-        carried = windows >= base[:, None] - 0.002
-        fronts = np.lib.stride_tricks.sliding_window_view(self.front, width)
-        carried_depth = self.back_x_m - np.where(carried, fronts, -np.inf).max(axis=1)
-        depth = np.minimum(size[0], np.where(base > 0.0, 1.04 * carried_depth, np.inf))
-        good = (carried.mean(axis=1) >= 0.9) & (base + size[2] <= self.height_m) & (depth >= max(0.7 * size[0], SIZE_MIN_M))
-        if not good.any():
-            return None
-        candidates = np.flatnonzero(good)
-        at = int(candidates[np.argmin(base[candidates])])
-        low = float(base[at])
-        cut = np.array([depth[at], size[1], size[2]])
-        mine = self.back_x_m - GAP_M - cut[0]
-        self.top[at : at + width] = low + cut[2] + LAYER_GAP_M
-        self.front[at : at + width] = mine
-        self.depth = max(self.depth, float(cut[0]) + GAP_M)
-        left = -self.half_width_m + at * self.cell
-        return cut, np.array([mine + cut[0] / 2, left + width * self.cell / 2, low + cut[2] / 2])
+        cut = np.array([depth, width * _CELL_M - GAP_M, height])
+        mine = self._back_x_m - GAP_M - depth
+        self._top[cells] = low + height + LAYER_GAP_M
+        self._solid[cells] = True
+        self._front[cells] = mine
+        self.depth_m = max(self.depth_m, depth + GAP_M)
+        left = -self._half_width_m + start * _CELL_M
+        return cut, np.array([mine + depth / 2, left + width * _CELL_M / 2, low + height / 2])
 
 
 def _full(asked: int, made: int) -> LoadError:
@@ -112,25 +130,24 @@ def _mixed(rng: np.random.Generator, count: int, space: Space) -> list[CartonSpe
     specs: list[CartonSpec] = []
     back = space.back_x_m
     # Many cartons fit only if they are smaller.
-    scale = min(1.0, (240.0 / count) ** (1 / 3))
-    while len(specs) < count:
-        row = _Slice(back, space.half_width_m, space.height_m)
-        misses = 0
-        while len(specs) < count and misses < 60:
-            # As people load: the broad ones below.
-            shrink = scale * (1.0 - 0.35 * float(row.top.min()) / space.height_m)
-            size = rng.uniform([0.25, 0.20, 0.15], np.array([0.58, SIZE_MAX_M, 0.45]) * shrink)
-            # A tower much taller than deep does not survive the drive.
-            size[2] = min(size[2], 1.3 * size[0], 1.3 * size[1])
-            placed = row.place(size)
-            if placed is None:
-                misses += 1
-                continue
-            specs.append(_spec(rng, *placed))
-        back -= row.depth
-        if back < space.front_x_m:
+    scale = min(1.0, (260.0 / count) ** (1 / 3))
+    while True:
+        row = _Row(back, space.half_width_m, space.height_m)
+        deep = rng.uniform(0.36, 0.58) * scale
+        while not row.full:
+            if len(specs) == count:
+                return specs
+            width = rng.uniform(_WIDTH_MIN_M, SIZE_MAX_M * scale)
+            depth = deep * rng.uniform(0.75, 1.0)
+            # A tower much taller than deep or broad does not survive the drive.
+            tallest = min(0.45, 1.3 * depth, 1.3 * width)
+            steps = rng.integers(3, 1 + max(3, math.floor(tallest / _HEIGHT_STEP_M)), endpoint=False)
+            placed = row.place(np.array([depth, width, steps * _HEIGHT_STEP_M]))
+            if placed is not None:
+                specs.append(_spec(rng, *placed))
+        back -= row.depth_m
+        if back - 0.6 < space.front_x_m:
             raise _full(count, len(specs))
-    return specs
 
 
 def _grid(rng: np.random.Generator, count: int, space: Space, interlocked: bool) -> list[CartonSpec]:
