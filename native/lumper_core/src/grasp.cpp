@@ -8,7 +8,7 @@ namespace lumper_core {
 namespace {
 
 constexpr double kFacing = 0.9;          // cosine between a face's normal and the direction it counts for
-constexpr double kCarryAcceleration_mps2 = 3.0;
+constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;      // neighbours that reach this little into the swept space are brushed, not hit
 constexpr double kHeadroom_m = 0.45;     // gripper and wrist above a top grasp
 constexpr double kTopReach_m = 2.25;     // the arm cannot come from above higher than this under a 2.7 m roof
@@ -179,8 +179,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
         } else {
           const double tip = weight * std::abs((centre_of_mass - zone_centre).dot(z));
           const double shear = std::hypot(weight + 0.5 * carry, carry) / (held * gripper_.zone_force_n * gripper_.shear_friction);
-          use = shear + (tip + 0.0) / std::max(1e-6, gripper_.zone_force_n * lever) +
-                carry / (held * gripper_.zone_force_n) * 0.5;
+          // Sliding loads all cups, tipping the upper ones: they add as in an elliptical interaction.
+          use = std::hypot(shear, tip / std::max(1e-6, gripper_.zone_force_n * lever));
         }
         double margin = 1.0 / use;
         for (size_t b = 0; b < slots.size() && slots.size() > 1; ++b) {

@@ -68,6 +68,9 @@ class Statics {
     Vec3 normal, tangent1, tangent2;
     std::array<Vec3, Patch::kMaxPoints> arm_a, arm_b;  // from the centres, divided by kLength
     std::array<double, kStride> previous, lambda, value, change;
+    uint32_t active;     // generators that carry or may carry force now, one bit each
+    uint32_t assembled;  // the same when the blocks below were computed
+    Mat6 aa, bb, ab;     // share of the Hessian
   };
   enum class Outcome { kBalanced, kMoves, kLimit };
   struct Undo {
@@ -83,7 +86,8 @@ class Statics {
   void wake(int32_t slot);
   Outcome run(Removal* removal, bool standing);
   void gather(const std::vector<int32_t>& set, bool lower_only);
-  double evaluate(bool hessian);
+  double evaluate();
+  bool assemble();
   Outcome solve(const std::vector<int32_t>& set, bool lower_only);
   void commit(const std::vector<int32_t>& set);
   void report(Removal* removal);
@@ -106,11 +110,11 @@ class Statics {
   std::vector<std::pair<double, int32_t>> heap_;
   std::vector<int32_t> set_, single_;
   const std::vector<int32_t>* current_set_ = nullptr;
-  std::vector<LocalPatch> locals_;
+  std::vector<LocalPatch, Eigen::aligned_allocator<LocalPatch>> locals_;
   size_t local_count_ = 0;
   std::vector<Vec6, Eigen::aligned_allocator<Vec6>> v_, gradient_, step_, rest_;
   BlockCholesky matrix_;
-  bool pattern_ready_ = false;
+  bool factored_ = false;
   int iterations_ = 0;
   int largest_set_ = 0;
   uint64_t pile_hash_ = 0;

@@ -1,0 +1,84 @@
+"""What others do with the same question: is this pile, without these boxes, in balance?"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.sparse import csc_matrix
+
+import lumper_core
+
+GRAVITY_MPS2 = 9.81
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Find generator weights >= 0 with matrix @ weights + wrench = 0, six rows per box."""
+
+    matrix: csc_matrix
+    wrench: NDArray[np.float64]
+    bodies: NDArray[np.int32]  # (columns, 2): rows of the boxes each column acts on; negative = environment
+
+
+def problem(pile: lumper_core.Pile) -> Problem:
+    """The same contacts, cones and relief as the core's, as a linear program."""
+    boxes = pile.boxes()
+    contacts = pile.contacts()
+    rows: list[NDArray[np.float64]] = []
+    row_index: list[NDArray[np.int64]] = []
+    column_index: list[NDArray[np.int64]] = []
+    bodies: list[tuple[int, int]] = []
+    column = 0
+    for contact in contacts:
+        normal = contact["normal"]
+        tangent = contact["tangent"]
+        other = np.cross(normal, tangent)
+        mu = contact["friction"]
+        directions = [normal] if mu == 0 else [normal + s * mu * t for t in (tangent, other) for s in (1, -1)]
+        for direction in directions:
+            for body, sign in ((contact["a"], -1.0), (contact["b"], 1.0)):
+                if body < 0:
+                    continue
+                arm = contact["position"] - boxes["position"][body]
+                rows.append(sign * np.concatenate([direction, np.cross(arm, direction)]))
+                row_index.append(6 * body + np.arange(6))
+                column_index.append(np.full(6, column))
+            bodies.append((contact["a"], contact["b"]))
+            column += 1
+    matrix = csc_matrix(
+        (np.concatenate(rows), (np.concatenate(row_index), np.concatenate(column_index))), shape=(6 * len(boxes), column)
+    )
+    wrench = pile.relief().copy()
+    wrench[:, 2] -= boxes["mass"] * GRAVITY_MPS2
+    return Problem(matrix, wrench.ravel(), np.array(bodies, np.int32))
+
+
+def without(full: Problem, gone: int) -> Problem:
+    """The same pile without the box of row `gone`."""
+    keep = ~(full.bodies == gone).any(axis=1)
+    rows = np.ones(full.matrix.shape[0], bool)
+    rows[6 * gone : 6 * gone + 6] = False
+    return Problem(full.matrix[rows][:, keep], full.wrench[rows], full.bodies[keep])
+
+
+def balanced_scipy(task: Problem) -> tuple[bool | None, float]:
+    """(feasible, None when the solver gave up; CPU seconds) by scipy's HiGHS."""
+    start = time.process_time()
+    result = linprog(
+        np.zeros(task.matrix.shape[1]), A_eq=task.matrix, b_eq=-task.wrench, bounds=(0, None), method="highs"
+    )
+    seconds = time.process_time() - start
+    return {0: True, 2: False}.get(result.status), seconds
+
+
+def least_slack(task: Problem) -> float:
+    """Smallest sum of absolute forces and moments (N, Nm) that must be added to balance the pile; settles close calls."""
+    rows, columns = task.matrix.shape
+    from scipy.sparse import hstack, identity
+
+    matrix = hstack([task.matrix, identity(rows), -identity(rows)]).tocsc()
+    cost = np.concatenate([np.zeros(columns), np.ones(2 * rows)])
+    result = linprog(cost, A_eq=matrix, b_eq=-task.wrench, bounds=(0, None), method="highs")
+    return float(result.fun) if result.status == 0 else float("nan")
