@@ -31,8 +31,11 @@ PAD_OVER_BELT_M = 0.01
 LEAST_ADVANCE_M = 0.05
 
 
-def boxes_of(wall: Wall, gone: frozenset[int], split: Sequence[int]) -> Any:
-    """(N,) of lumper_core.BOX_DTYPE for the cartons of a wall that stand in the trailer, ascending by id."""
+def boxes_of(wall: Wall, gone: frozenset[int], split: Sequence[int], merged: Sequence[Sequence[int]] = ()) -> Any:
+    """(N,) of lumper_core.BOX_DTYPE for the cartons of a wall that stand in the trailer, ascending by id.
+
+    `split`, `merged`: what a person said of faces that were read wrongly. A merged group bears its lowest id.
+    """
     rows: list[Any] = []
     for carton in sorted(wall.cartons, key=lambda item: item.id):
         if carton.id in gone:
@@ -51,7 +54,34 @@ def boxes_of(wall: Wall, gone: frozenset[int], split: Sequence[int]) -> Any:
         row["confidence"] = 0.0 if carton.state in (Carton.STATE_UNCERTAIN, Carton.STATE_HIDDEN) else carton.confidence
         row["visible_faces"] = carton.visible_faces
         rows += _halves(row) if carton.id in split else [row]
-    return np.array(rows, dtype=lumper_core.BOX_DTYPE)
+    boxes = np.array(rows, dtype=lumper_core.BOX_DTYPE)
+    for group in merged:
+        members = np.isin(boxes["id"], group)
+        if set(group) <= set(boxes["id"].tolist()):
+            boxes = np.append(boxes[~members], _union(boxes[members]))
+    return boxes[np.argsort(boxes["id"])]
+
+
+def _union(parts: Any) -> Any:
+    """The smallest box with the axes of the first that holds all of them."""
+    first = matrix_of(parts[0]["position"], parts[0]["orientation"])
+    signs = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+    corners = np.concatenate(
+        [
+            (signs * part["size"]) @ matrix_of(part["position"], part["orientation"])[:3, :3].T + part["position"]
+            for part in parts
+        ]
+    )
+    local = (corners - first[:3, 3]) @ first[:3, :3]
+    low, high = local.min(axis=0), local.max(axis=0)
+    whole = parts[:1].copy()
+    whole["position"] = first[:3, 3] + first[:3, :3] @ ((low + high) / 2)
+    whole["size"] = high - low
+    whole["mass"], whole["mass_sigma"] = parts["mass"].sum(), parts["mass_sigma"].sum()
+    whole["id"] = parts["id"].min()
+    whole["confidence"] = parts["confidence"].min()
+    whole["visible_faces"] = np.bitwise_and.reduce(parts["visible_faces"])
+    return whole
 
 
 def _halves(row: Any) -> list[Any]:
@@ -69,13 +99,21 @@ def _halves(row: Any) -> list[Any]:
     return halves
 
 
-def _ids(ids: Sequence[int]) -> list[int]:
-    """Core ids as carton ids: both halves of a split carton bear its id."""
-    return sorted({int(item) & ~SECOND_HALF for item in ids})
+def _ids(ids: Sequence[int], merged: Sequence[Sequence[int]] = ()) -> list[int]:
+    """Core ids as carton ids: both halves of a split carton bear its id, a merged one stands for all of its group."""
+    groups = {min(group): group for group in merged}
+    plain = {int(item) & ~SECOND_HALF for item in ids}
+    return sorted({int(carton) for item in plain for carton in groups.get(item, (item,))})
 
 
 def _pose(position: Any, orientation: Any) -> Pose:
     return Pose(position=to_point(position), orientation=to_quaternion(orientation))
+
+
+def standing_groups(request: ChoiceRequest) -> list[tuple[int, ...]]:
+    """The groups that a person said are one carton, of which all members still stand."""
+    standing = set(request.picture.ids) - request.gone
+    return [group for group in request.merged if set(group) <= standing]
 
 
 class Chooser:
@@ -120,7 +158,8 @@ class Chooser:
             lumper_core.InputError: the wall holds a box that the core cannot use; names box and field.
         """
         begun_s = time.thread_time()
-        boxes = boxes_of(request.wall, request.gone, request.split)
+        merged = standing_groups(request)
+        boxes = boxes_of(request.wall, request.gone, request.split, merged)
         back_x = request.wall.back_wall_x_m if math.isfinite(request.wall.back_wall_x_m) else self._length_m
         room, blockers = room_ahead(
             request.picture,
@@ -139,24 +178,26 @@ class Chooser:
             advance, made = self._from_best_place(request, boxes, room)
         plan = self._message(request, made, advance)
         plan.planning_ms = (time.thread_time() - begun_s) * 1e3
-        least_bad = (
-            tuple((self._pick(item.pick), _rejection(item.rejection)) for item in made.least_bad)
-            if made is not None
-            else ()
+        least_bad = tuple(
+            (self._pick(item.pick, merged), _rejection(item.rejection, merged))
+            for item in (made.least_bad if made is not None else ())
         )
         blocking = blockers if room < self._parameters.advance_step_m else ()
         return Choice(plan, request.picture, request.key(), least_bad, blocking)
 
     def _from_best_place(self, request: ChoiceRequest, boxes: Any, room_m: float) -> tuple[float, Any]:
-        """Advance (m, 0 = stay) and the core's plan from there: stay while something can be taken from here."""
+        """Move (m, 0 = stay, negative = back) and the core's plan from there: stay while something can be taken from here."""
         here = self._plan(request, boxes, 0.0)
         if here.picks or not any(item.reason == lumper_core.Reason.UNREACHABLE for item in here.rejected):
             return 0.0, here
         front = float(request.picture.low[:, 0].min()) - request.base[0] - self._robot.mounts["arm_base"].xyz[0]
         wanted = min(max(front - self._parameters.working_distance_m, 0.0), room_m)
         step = self._parameters.advance_step_m
-        tries = [wanted, *(step * k for k in range(1, int(room_m / step) + 1)), room_m]
-        for advance in dict.fromkeys(round(value, 3) for value in tries if value >= LEAST_ADVANCE_M):
+        ahead = [*(step * k for k in range(1, int(room_m / step) + 1)), room_m]
+        # What is left close by may have to be pulled out towards the arm: back where the base came from.
+        behind = [-step * k for k in range(1, int(self._parameters.retreat_max_m / step) + 1)]
+        tries = [wanted, *sorted(ahead + behind, key=lambda value: (abs(value), -value))]
+        for advance in dict.fromkeys(round(value, 3) for value in tries if abs(value) >= LEAST_ADVANCE_M):
             there = self._plan(request, boxes, advance)
             if there.picks:
                 return advance, there
@@ -194,7 +235,6 @@ class Chooser:
             skip=[carton for carton in skip if carton in present],
             failed={carton: count for carton, count in failed.items() if carton in present},
             max_failed=p.grasp_attempts,
-            groups=[group for group in request.merged if set(group) <= present],
             budget_s=p.plan_budget_s,
             seed=0,
         )
@@ -207,6 +247,7 @@ class Chooser:
             advance_base_m=float(advance_m),
         )
         plan.header.frame_id, plan.header.stamp = "trailer", to_time(max(request.stamp_s, 0.0))
+        merged = standing_groups(request)
         if made is None:
             plan.text = "no carton in view" + (": the base advances to see more" if advance_m else "")
             if not advance_m:
@@ -214,16 +255,16 @@ class Chooser:
             return plan
         plan.outcome.code = int(made.outcome)
         plan.text = made.text
-        plan.picks = [self._pick(pick) for pick in made.picks]
-        plan.rejected = [_rejection(item) for item in made.rejected]
+        plan.picks = [self._pick(pick, merged) for pick in made.picks]
+        plan.rejected = [_rejection(item, merged) for item in made.rejected]
         plan.expected_s = float(made.expected_s)
         return plan
 
-    def _pick(self, pick: Any) -> PlannedPick:
+    def _pick(self, pick: Any, merged: Sequence[Sequence[int]]) -> PlannedPick:
         place = matrix_of(pick.place_position, pick.place_orientation)
         place[2, 3] += self._lift_over_belt(place @ inverse(matrix_of(pick.load_position, pick.load_orientation)))
         message = PlannedPick(
-            carton_ids=_ids(pick.carton_ids),
+            carton_ids=_ids(pick.carton_ids, merged),
             stroke=int(pick.stroke),
             zones=int(pick.zones),
             extract_m=to_vector3(pick.extract_m),
@@ -257,13 +298,13 @@ class Chooser:
         return max(0.0, PAD_OVER_BELT_M - lowest)
 
 
-def _rejection(item: Any) -> RejectedCarton:
-    ids = _ids([item.carton_id])
+def _rejection(item: Any, merged: Sequence[Sequence[int]]) -> RejectedCarton:
+    ids = _ids([item.carton_id], merged)
     return RejectedCarton(
         carton_id=ids[0],
         reason=int(item.reason),
         figure=float(item.figure),
         limit=float(item.limit),
-        because_of=_ids(item.because_of),
+        because_of=_ids(item.because_of, merged),
         text=item.text,
     )

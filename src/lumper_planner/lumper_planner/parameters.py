@@ -62,6 +62,9 @@ class PlannerParameters:
     )
     advance_step_m: float = parameter(0.25, low=0.05, high=1.0, doc="step by which base positions are tried")
     advance_max_m: float = parameter(1.5, low=0.1, high=5.0, doc="longest single move of the base")
+    retreat_max_m: float = parameter(
+        0.75, low=0.0, high=5.0, doc="farthest that the base goes back by itself to reach what is near"
+    )
     base_clearance_m: float = parameter(
         0.15, low=0.02, high=1.0, doc="kept between base or conveyor and cartons or back wall"
     )

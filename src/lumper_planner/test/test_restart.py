@@ -50,7 +50,7 @@ def test_killed_ten_times_over_a_job() -> None:
 def test_the_world_is_looked_at_before_anything_moves() -> None:
     world = FakeWorld(pile())
     world.unload("j")
-    assert world.run(lambda: world.belt == 1 and world.active is None or world.belt == 2)
+    assert world.run(lambda: (world.belt == 1 and world.active is None) or world.belt == 2)
     die_and_return(world, 5.0)
     world.camera = False
     sent = len(world.sent)
