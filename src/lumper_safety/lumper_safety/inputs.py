@@ -22,7 +22,7 @@ class Scanner:
     angle_min_rad: float
     step_rad: float
     beams: int
-    zero_is_no_return: bool
+    below_min_is_no_return: bool
     pose: tuple[float, float, float]
     height_m: float
 
@@ -53,10 +53,8 @@ def scan_fault(message: Any, scanner: Scanner, limits: Limits) -> tuple[str, Arr
     ranges = np.array(message.ranges, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         near = ranges < message.range_min
-        if scanner.zero_is_no_return:
-            near &= ranges != 0.0
-        invalid = near | np.isnan(ranges)
-        ranges[invalid | (ranges > message.range_max) | (ranges == 0.0)] = np.inf
+        invalid = np.isnan(ranges) | (ranges == -np.inf) | (near & (not scanner.below_min_is_no_return))
+        ranges[invalid | near | (ranges > message.range_max)] = np.inf
     count = int(np.count_nonzero(invalid))
     if count:
         if count > limits.scan_invalid_fraction * scanner.beams:

@@ -39,7 +39,9 @@ class Parameters:
     scan_front_angle_min_rad: float = parameter(-2.356194490192345, low=-3.15, high=3.15, doc=_FOV)
     scan_front_step_rad: float = parameter(0.008726646259971648, low=0.0005, high=0.1, doc=_FOV)
     scan_front_beams: int = parameter(541, low=16, high=10000, doc=_FOV)
-    scan_front_zero_is_no_return: bool = parameter(False, doc="the driver writes 0 where nothing came back (it may also mean dirt)")
+    scan_front_below_min_is_no_return: bool = parameter(
+        False, doc="the driver writes 0 or an error number below range_min where nothing came back (may hide dirt)"
+    )
     scan_front_contour_m: tuple[float, ...] = parameter(
         (), low=0.0, doc="taught range of each beam in a place that is not a trailer: as far or farther is explained"
     )
@@ -47,7 +49,9 @@ class Parameters:
     scan_rear_angle_min_rad: float = parameter(-2.356194490192345, low=-3.15, high=3.15, doc=_FOV)
     scan_rear_step_rad: float = parameter(0.008726646259971648, low=0.0005, high=0.1, doc=_FOV)
     scan_rear_beams: int = parameter(541, low=16, high=10000, doc=_FOV)
-    scan_rear_zero_is_no_return: bool = parameter(False, doc="the driver writes 0 where nothing came back (it may also mean dirt)")
+    scan_rear_below_min_is_no_return: bool = parameter(
+        False, doc="the driver writes 0 or an error number below range_min where nothing came back (may hide dirt)"
+    )
     scan_rear_contour_m: tuple[float, ...] = parameter(
         (), low=0.0, doc="taught range of each beam in a place that is not a trailer: as far or farther is explained"
     )

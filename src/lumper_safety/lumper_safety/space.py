@@ -41,30 +41,30 @@ def make_scanner(topic: str, parameters: Parameters, robot: Robot) -> Scanner:
         angle_min_rad=getattr(parameters, f"scan_{side}_angle_min_rad"),
         step_rad=getattr(parameters, f"scan_{side}_step_rad"),
         beams=getattr(parameters, f"scan_{side}_beams"),
-        zero_is_no_return=getattr(parameters, f"scan_{side}_zero_is_no_return"),
+        below_min_is_no_return=getattr(parameters, f"scan_{side}_below_min_is_no_return"),
         pose=(mount.xyz[0], mount.xyz[1], float(np.arctan2(turn[1, 0], turn[0, 0]))),
         height_m=mount.xyz[2],
     )
 
 
-def teach_contour(scans: Array, step_m: float = 0.05, margin_m: float = 0.10) -> Array:
-    """Contour of a room from scans with nobody near: (n, beams) ranges, +inf for no return -> (beams,) m.
+def teach_contour(scans: Array, share: float = 0.4, width_m: float = 0.15, margin_m: float = 0.10) -> Array:
+    """Contour of a room that is not a trailer: (n, beams) ranges, +inf for no return -> (beams,) m, +inf = nothing.
 
-    For each beam the most frequent of the near ranges, less a margin and the neighbours' smaller ones, so that a person
-    who walked by while it was taught leaves no hole. A beam that mostly saw nothing explains nothing.
+    A thing that stands still is seen at one range, within `width_m`, in at least `share` of the scans; the nearest such
+    counts, less a margin. Somebody who walks about while it is taught is at many ranges and leaves no trace.
     """
-    count, beams = scans.shape
-    contour = np.full(beams, np.inf)
-    for beam in range(beams):
-        finite = scans[:, beam][np.isfinite(scans[:, beam])]
-        if len(finite) < 0.2 * count:
-            continue
-        bins, sizes = np.unique(np.round(finite / step_m).astype(int), return_counts=True)
-        often = bins[sizes >= 0.2 * sizes.max()]
-        contour[beam] = step_m * (often.min() if sizes[bins == often.min()] >= 0.15 * count else bins[sizes.argmax()])
+    count = len(scans)
+    need = max(2, int(np.ceil(share * count)))
+    ordered = np.sort(scans, axis=0)
+    if count < need:
+        return np.full(scans.shape[1], np.inf)
+    with np.errstate(invalid="ignore"):
+        dense = (ordered[need - 1 :] - ordered[: count - need + 1] <= width_m) & np.isfinite(ordered[need - 1 :])
+    first = dense.argmax(axis=0)
+    contour = np.where(dense.any(axis=0), ordered[first, np.arange(scans.shape[1])] - margin_m, np.inf)
+    # Edges: a beam's neighbour may hit what it just missed.
     padded = np.concatenate((contour[:1], contour, contour[-1:]))
-    near = np.minimum(np.minimum(padded[:-2], padded[1:-1]), padded[2:])
-    return np.where(np.isfinite(near), near - margin_m, np.inf)
+    return np.minimum(np.minimum(padded[:-2], padded[2:]), padded[1:-1])
 
 
 class Space:

@@ -149,7 +149,7 @@ def test_few_scattered_invalid_beams_are_counted_out_not_a_stop() -> None:
 
 def test_zero_range_is_no_return_only_where_the_parameter_says_so() -> None:
     for said in (False, True):
-        bench = Bench(scan_front_zero_is_no_return=said)
+        bench = Bench(scan_front_below_min_is_no_return=said)
         bench.run(0.14)
         scan = bench.make("scan/front")
         for i in range(100, 200):
