@@ -11,6 +11,8 @@ constexpr double kCell_m = 0.5;
 constexpr double kSupportNormalZ = 0.5;  // a contact whose normal is within 60 deg of vertical carries weight
 constexpr double kParallel_rad = 0.03;
 constexpr double kLineSlack_m = 0.002;
+// Normals this close to level or plumb are taken as such: pose noise must not make two side faces carry weight as a wedge.
+constexpr double kPlumb = 0.03;
 constexpr double kShrinkKeep = 0.15;  // a patch narrower than twice the shrink keeps this part of its size
 
 struct Polygon {
@@ -115,6 +117,16 @@ int compact(const Polygon& polygon, std::array<Vec3, Patch::kMaxPoints>* points)
     }
   }
   return count;
+}
+
+Vec3 plumbed(const Vec3& normal) {
+  if (std::abs(normal.z()) < kPlumb) {
+    return Vec3(normal.x(), normal.y(), 0.0).normalized();
+  }
+  if (std::hypot(normal.x(), normal.y()) < kPlumb) {
+    return Vec3(0.0, 0.0, normal.z() > 0.0 ? 1.0 : -1.0);
+  }
+  return normal;
 }
 
 void set_tangents(const Vec3& preferred, Patch* patch) {
@@ -273,6 +285,7 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
                      outward, &polygon);
     }
   }
+  patch.normal = plumbed(patch.normal);
   patch.count = compact(polygon, &patch.points);
   patch.friction = support ? std::min({parameters.support_friction, a.friction, b.friction})
                            : std::min({parameters.side_friction, a.friction, b.friction});
