@@ -98,9 +98,15 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
     }
   }
   std::vector<int> front, next;
-  for (int v = 0; v < h; ++v)
-    for (int u = 0; u < w; ++u)
-      if (s.label[static_cast<size_t>(v * w + u)] >= 0) front.push_back(v * w + u);
+  for (int v = 0; v < h; ++v) {
+    for (int u = 0; u < w; ++u) {
+      const int i = v * w + u;
+      if (s.label[static_cast<size_t>(i)] < 0) continue;
+      if ((u > 0 && s.label[static_cast<size_t>(i - 1)] < 0) || (u + 1 < w && s.label[static_cast<size_t>(i + 1)] < 0) ||
+          (v > 0 && s.label[static_cast<size_t>(i - w)] < 0) || (v + 1 < h && s.label[static_cast<size_t>(i + w)] < 0))
+        front.push_back(i);
+    }
+  }
   for (int round = 0; round < 4 * options.cell_px && !front.empty(); ++round) {
     next.clear();
     for (const int i : front) {
@@ -121,40 +127,50 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
   refit(image, s);
   // Iterated conditional modes with a Potts prior (Besag 1986) along the borders.
   const double var = image.sigma * image.sigma;
+  std::vector<int> active, following;
+  std::vector<char> queued(s.label.size(), 0);
+  for (int v = 1; v + 1 < h; ++v) {
+    for (int u = 1; u + 1 < w; ++u) {
+      const auto i = static_cast<size_t>(v * w + u);
+      const int mine = s.label[i];
+      if (s.label[i - 1] != mine || s.label[i + 1] != mine || s.label[i - static_cast<size_t>(w)] != mine || s.label[i + static_cast<size_t>(w)] != mine)
+        active.push_back(static_cast<int>(i));
+    }
+  }
   for (int sweep = 0; sweep < 6; ++sweep) {
     int changed = 0;
-    for (int v = 1; v + 1 < h; ++v) {
-      for (int u = 1; u + 1 < w; ++u) {
-        const auto i = static_cast<size_t>(v * w + u);
-        if (image.inverse[i] <= 0) continue;
-        const int mine = s.label[i];
-        std::array<int, 9> seen{};
-        size_t count = 0;
-        bool border = false;
-        for (int y = v - 1; y <= v + 1; ++y) {
-          for (int x = u - 1; x <= u + 1; ++x) {
-            const int other = s.label[static_cast<size_t>(y * w + x)];
-            seen[count++] = other;
-            border |= other != mine;
-          }
+    following.clear();
+    for (const int at : active) {
+      const auto i = static_cast<size_t>(at);
+      if (image.inverse[i] <= 0) continue;
+      const int u = at % w, v = at / w, mine = s.label[i];
+      std::array<int, 9> seen{};
+      for (size_t k = 0; k < 9; ++k) seen[k] = s.label[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
+      const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
+      const double weight = 0.5 / (var + uneven * uneven);
+      double best = 1e18;
+      int choice = mine;
+      for (size_t k = 0; k < 9; ++k) {
+        const int candidate = seen[k];
+        if (candidate < 0 || std::find(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(k), candidate) != seen.begin() + static_cast<std::ptrdiff_t>(k)) continue;
+        int same = 0;
+        for (size_t m = 0; m < 9; ++m) same += m != 4 && seen[m] == candidate;
+        const double r = residual(image, s.planes[static_cast<size_t>(candidate)], u, v);
+        const double cost = weight * r * r - 0.9 * same;
+        if (cost < best) best = cost, choice = candidate;
+      }
+      if (choice >= 0 && best > 7.0) choice = -1;
+      if (choice != mine) {
+        s.label[i] = choice;
+        ++changed;
+        for (const int j : {at - 1, at + 1, at - w, at + w}) {
+          const int x = j % w, y = j / w;
+          if (x > 0 && y > 0 && x + 1 < w && y + 1 < h && !queued[static_cast<size_t>(j)]) queued[static_cast<size_t>(j)] = 1, following.push_back(j);
         }
-        if (!border) continue;
-        double best = 1e18;
-        int choice = mine;
-        for (size_t k = 0; k < 9; ++k) {
-          const int candidate = seen[k];
-          if (candidate < 0) continue;
-          int same = 0;
-          for (size_t m = 0; m < 9; ++m) same += m != 4 && seen[m] == candidate;
-          const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
-          const double r = residual(image, s.planes[static_cast<size_t>(candidate)], u, v);
-          const double cost = 0.5 * r * r / (var + uneven * uneven) - 0.9 * same;
-          if (cost < best) best = cost, choice = candidate;
-        }
-        if (choice >= 0 && best > 7.0) choice = -1;
-        if (choice != mine) s.label[i] = choice, ++changed;
       }
     }
+    for (const int j : following) queued[static_cast<size_t>(j)] = 0;
+    active.swap(following);
     if (sweep == 1 || sweep == 3) refit(image, s);
     if (changed < 20) break;
   }

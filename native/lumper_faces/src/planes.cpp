@@ -1,7 +1,6 @@
 // Planes from patches: cells are fitted, then merged best first while the joint fit costs no more than noise explains.
 #include <algorithm>
 #include <cmath>
-#include <queue>
 
 #include "lumper_faces/faces.hpp"
 
@@ -45,17 +44,13 @@ namespace {
 
 struct Node {
   Fit fit;
-  Eigen::Vector3d plane;
   double sse = 0;
   int parent = -1;
-  int version = 0;
-  std::vector<int> near;
 };
 
-struct Candidate {
-  double cost;
-  int a, b, version_a, version_b;
-  bool operator<(const Candidate& o) const { return cost != o.cost ? cost > o.cost : (a != o.a ? a > o.a : b > o.b); }
+struct Edge {
+  int a, b;
+  double cost = 0;
 };
 
 int root(const std::vector<Node>& nodes, int i) {
@@ -73,6 +68,51 @@ double joint_cost(const Node& a, const Node& b, double var, const Options& o) {
   const double inverse = both.d / both.n;
   const double uneven = o.flatness_m * inverse * inverse;
   return (sse - a.sse - b.sse) / (var * o.merge_chi2 + less * uneven * uneven);
+}
+
+// Rounds of merging each patch with its best neighbour, where that choice is mutual or the neighbour is much larger: the
+// same tree as best-first merging up to ties, without its queue.
+void merge_patches(std::vector<Node>& nodes, std::vector<Edge>& edges, double var, const Options& options) {
+  std::vector<int> choice(nodes.size());
+  std::vector<double> best(nodes.size());
+  std::vector<char> busy(nodes.size()), dirty(nodes.size(), 1);
+  for (int round = 0; round < 64; ++round) {
+    std::fill(choice.begin(), choice.end(), -1);
+    std::fill(best.begin(), best.end(), 1.0);
+    for (Edge& e : edges) {
+      const auto a = static_cast<size_t>(e.a), b = static_cast<size_t>(e.b);
+      if (dirty[a] || dirty[b]) e.cost = joint_cost(nodes[a], nodes[b], var, options);
+      if (e.cost < best[a]) best[a] = e.cost, choice[a] = e.b;
+      if (e.cost < best[b]) best[b] = e.cost, choice[b] = e.a;
+    }
+    std::fill(dirty.begin(), dirty.end(), 0);
+    std::fill(busy.begin(), busy.end(), 0);
+    int merged = 0;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (choice[i] < 0 || busy[i] == 1) continue;
+      const auto j = static_cast<size_t>(choice[i]);
+      if (busy[j] == 1) continue;
+      const bool mutual = choice[j] == static_cast<int>(i);
+      if (!mutual && (nodes[j].fit.n < 4.0 * nodes[i].fit.n || busy[i] == 2)) continue;
+      const size_t keep = nodes[i].fit.n > nodes[j].fit.n || busy[i] == 2 ? i : j, lose = keep == i ? j : i;
+      if (busy[lose] == 2) continue;
+      nodes[lose].parent = static_cast<int>(keep);
+      nodes[keep].fit.add(nodes[lose].fit);
+      busy[lose] = 1, busy[keep] = 2, dirty[keep] = 1;
+      ++merged;
+    }
+    if (merged == 0) return;
+    for (size_t i = 0; i < nodes.size(); ++i)
+      if (busy[i] == 2) nodes[i].fit.solve(nodes[i].sse);
+    for (Edge& e : edges) {
+      e.a = root(nodes, e.a), e.b = root(nodes, e.b);
+      if (e.a > e.b) std::swap(e.a, e.b);
+    }
+    const auto less = [](const Edge& x, const Edge& y) { return x.a != y.a ? x.a < y.a : x.b < y.b; };
+    edges.erase(std::remove_if(edges.begin(), edges.end(), [](const Edge& e) { return e.a == e.b; }), edges.end());
+    std::sort(edges.begin(), edges.end(), less);
+    edges.erase(std::unique(edges.begin(), edges.end(), [](const Edge& x, const Edge& y) { return x.a == y.a && x.b == y.b; }), edges.end());
+  }
 }
 
 }  // namespace
@@ -93,51 +133,21 @@ Segmentation find_planes(const Image& image, const Options& options) {
         }
       }
       if (node.fit.n < 0.7 * s * s) continue;
-      node.plane = node.fit.solve(node.sse);
+      node.fit.solve(node.sse);
       const double inverse = node.fit.d / node.fit.n, uneven = options.flatness_m * inverse * inverse;
       good[static_cast<size_t>(r * columns + c)] = node.sse / (node.fit.n - 3) < 2.6 * var + uneven * uneven;
     }
   }
-  std::priority_queue<Candidate> queue;
-  auto propose = [&](int a, int b) {
-    const Node &na = nodes[static_cast<size_t>(a)], &nb = nodes[static_cast<size_t>(b)];
-    const double cost = joint_cost(na, nb, var, options);
-    if (cost < 1.0) queue.push({cost, a, b, na.version, nb.version});
-  };
+  std::vector<Edge> edges;
+  edges.reserve(2 * nodes.size());
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < columns; ++c) {
       const int i = r * columns + c;
-      if (!good[static_cast<size_t>(i)]) continue;
-      for (const int j : {c + 1 < columns ? i + 1 : -1, r + 1 < rows ? i + columns : -1}) {
-        if (j < 0 || !good[static_cast<size_t>(j)]) continue;
-        nodes[static_cast<size_t>(i)].near.push_back(j);
-        nodes[static_cast<size_t>(j)].near.push_back(i);
-        propose(i, j);
-      }
+      for (const int j : {c + 1 < columns ? i + 1 : -1, r + 1 < rows ? i + columns : -1})
+        if (j >= 0 && good[static_cast<size_t>(i)] && good[static_cast<size_t>(j)]) edges.push_back({i, j});
     }
   }
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
-    Node *a = &nodes[static_cast<size_t>(top.a)], *b = &nodes[static_cast<size_t>(top.b)];
-    if (a->parent >= 0 || b->parent >= 0 || a->version != top.version_a || b->version != top.version_b) continue;
-    int keep = top.a;
-    if (a->near.size() < b->near.size()) {
-      std::swap(a, b);
-      keep = top.b;
-    }
-    b->parent = keep;
-    a->fit.add(b->fit);
-    a->plane = a->fit.solve(a->sse);
-    ++a->version;
-    a->near.insert(a->near.end(), b->near.begin(), b->near.end());
-    b->near = {};
-    for (int& j : a->near) j = root(nodes, j);
-    std::sort(a->near.begin(), a->near.end());
-    a->near.erase(std::unique(a->near.begin(), a->near.end()), a->near.end());
-    a->near.erase(std::remove(a->near.begin(), a->near.end(), keep), a->near.end());
-    for (const int j : a->near) propose(std::min(keep, j), std::max(keep, j));
-  }
+  merge_patches(nodes, edges, var, options);
   Segmentation result;
   result.label.assign(static_cast<size_t>(w * h), -1);
   std::vector<int> plane_of(nodes.size(), -1);
@@ -148,7 +158,8 @@ Segmentation find_planes(const Image& image, const Options& options) {
     if (nodes[top].fit.n < least) continue;
     if (plane_of[top] < 0) {
       plane_of[top] = static_cast<int>(result.planes.size());
-      result.planes.push_back({nodes[top].plane, nodes[top].fit});
+      double sse = 0;
+      result.planes.push_back({nodes[top].fit.solve(sse), nodes[top].fit});
     }
     const int r = static_cast<int>(i) / columns, c = static_cast<int>(i) % columns;
     for (int v = r * s; v < (r + 1) * s; ++v)

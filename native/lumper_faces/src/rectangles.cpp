@@ -82,7 +82,7 @@ Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>&
 
 void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known, PlaneFrame& frame) {
   std::vector<Eigen::Vector2d> points;
-  const size_t step = std::max<size_t>(1, border.size() / 400);
+  const size_t step = std::max<size_t>(1, border.size() / 220);
   for (size_t k = 0; k < border.size(); k += step) {
     const Eigen::Vector3d at = frame.point(image.slope_x[static_cast<size_t>(border[k].first)], image.slope_y[static_cast<size_t>(border[k].second)]);
     points.emplace_back(frame.width.dot(at), frame.height.dot(at));
@@ -90,7 +90,7 @@ void align_to_border(const Image& image, const std::vector<std::pair<int, int>>&
   if (points.size() < 12) return;
   const double bin = 1.2 * frame.pitch, degree = std::acos(-1.0) / 180.0;
   double best = -1, angle = 0;
-  for (int k = -45; k < 45; k += 2) {
+  for (int k = -45; k < 45; k += 3) {
     const double score = gathering(points, k * degree, bin);
     if (score > best) best = score, angle = k * degree;
   }

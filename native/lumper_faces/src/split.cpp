@@ -11,8 +11,8 @@ namespace {
 struct Raster {
   int columns = 0, rows = 0;
   double pitch = 0, low_x = 0, low_y = 0;
-  std::vector<double> sums;  // 4 per cell (count, r, g, b), (columns + 1) x (rows + 1)
-  double sum(int channel, int x0, int y0, int x1, int y1) const {
+  std::vector<int32_t> sums;  // 4 per cell (count, r, g, b), (columns + 1) x (rows + 1)
+  int32_t sum(int channel, int x0, int y0, int x1, int y1) const {
     const auto at = [&](int x, int y) { return sums[(static_cast<size_t>(y) * static_cast<size_t>(columns + 1) + static_cast<size_t>(x)) * 4 + static_cast<size_t>(channel)]; };
     return at(x1, y1) - at(x0, y1) - at(x1, y0) + at(x0, y0);
   }
@@ -46,21 +46,27 @@ double parting(const Raster& r, const Piece& p, int at, bool level, int chunk, i
     a0 = std::max(a0, low), a1 = std::min(a1, high);
     return level ? r.mean(c0, a0, c1, a1, colour) : r.mean(a0, c0, a1, c1, colour);
   };
+  const int chunks = (end - begin + chunk - 1) / chunk;
   for (int c = begin; c < end; c += chunk) {
     const int stop = std::min(c + chunk, end);
     Eigen::Vector3d before, after, far_before, far_after, line;
     if (!mean(at - near - 1, at - 1, c, stop, before) || !mean(at + 1, at + near + 1, c, stop, after)) continue;
     ++have;
+    double value = 0;
     const double step = (before - after).norm();
-    double far = step;
-    if (mean(at - far1, at - far0, c, stop, far_before) && mean(at + far0, at + far1, c, stop, far_after)) far = (far_before - far_after).norm();
-    double value = std::min(step, far) / kStep;
-    if (mean(at - 1, at + 1, c, stop, line)) {
+    if (step > kStep) {
+      double far = step;
+      if (mean(at - far1, at - far0, c, stop, far_before) && mean(at + far0, at + far1, c, stop, far_after)) far = (far_before - far_after).norm();
+      value = std::min(step, far) / kStep;
+    }
+    if (value < 4.0 && mean(at - 1, at + 1, c, stop, line)) {
       const double sides = std::min(before.sum(), after.sum());
       value = std::max(value, (sides - line.sum()) / std::max(sides, 30.0) / kDark);
     }
     yes += value > 1.0;
     strength += std::min(value, 4.0);
+    // No hope of running across any more.
+    if (have - yes > (1.0 - kAcross) * chunks) return 0;
   }
   if (have < 2) return 0;
   strength /= have;
@@ -129,21 +135,23 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     }
     const double wide = high_x - r.low_x, tall = high_y - r.low_y;
     if (std::max(wide, tall) < 2.0 * options.least_side_m) continue;
-    r.pitch = std::max(f.pitch, std::max(wide, tall) / 800.0);
+    // Seen at a low angle a plane has fewer pixels than cells of one pitch.
+    r.pitch = std::max({f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * static_cast<double>(at.size())))});
     r.columns = static_cast<int>(wide / r.pitch) + 1, r.rows = static_cast<int>(tall / r.pitch) + 1;
-    r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1) * 4, 0.0);
+    r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1) * 4, 0);
     for (int y = 0; y < r.rows; ++y) {
       for (int x = 0; x < r.columns; ++x) {
         double u = 0, v = 0;
-        double* cell = &r.sums[(static_cast<size_t>(y + 1) * static_cast<size_t>(r.columns + 1) + static_cast<size_t>(x + 1)) * 4];
+        int32_t* cell = &r.sums[(static_cast<size_t>(y + 1) * static_cast<size_t>(r.columns + 1) + static_cast<size_t>(x + 1)) * 4];
         if (f.pixel(image.camera, r.low_x + (x + 0.5) * r.pitch, r.low_y + (y + 0.5) * r.pitch, u, v)) {
-          const int column = static_cast<int>(std::lround(u)), row = static_cast<int>(std::lround(v));
-          if (column >= 0 && row >= 0 && column < w && row < h && s.label[static_cast<size_t>(row * w + column)] == static_cast<int>(label)) {
+          const int column = static_cast<int>(u + 0.5), row = static_cast<int>(v + 0.5);
+          if (u > 0 && v > 0 && column >= 0 && row >= 0 && column < w && row < h && s.label[static_cast<size_t>(row * w + column)] == static_cast<int>(label)) {
             const float* c = &image.colour[static_cast<size_t>(row * w + column) * 3];
-            cell[0] = 1, cell[1] = c[0], cell[2] = c[1], cell[3] = c[2];
+            cell[0] = 1;
+            for (int k = 0; k < 3; ++k) cell[k + 1] = static_cast<int32_t>(c[k]);
           }
         }
-        const double* up = cell - static_cast<std::ptrdiff_t>(r.columns + 1) * 4;
+        const int32_t* up = cell - static_cast<std::ptrdiff_t>(r.columns + 1) * 4;
         for (int k = 0; k < 4; ++k) cell[k] += up[k] + cell[k - 4] - up[k - 4];
       }
     }
