@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from lumper_ros.robot import Conveyor
 from numpy.typing import NDArray
+
+from lumper_ros.robot import Conveyor
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -52,7 +53,9 @@ class Accounting:
         self._in_trailer: Flags = np.ones(count, dtype=bool)
         self.falls = 0
 
-    def update(self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]) -> NDArray[np.int64]:
+    def update(
+        self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
+    ) -> NDArray[np.int64]:
         """Look at all cartons; indices of those that have just left the belt's end."""
         belt, extent = self._belt, reach(rotation, self._half)
         bottom = position[:, 2] - extent[:, 2]

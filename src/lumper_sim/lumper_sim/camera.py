@@ -18,7 +18,20 @@ NOTHING, STRUCTURE, ROBOT, PERSON = -1, -2, -3, -4
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=float)
 # Two triangles for each face; faces in the order -x +x -y +y -z +z.
 _BOX_TRIANGLES = np.array(
-    [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    [
+        [0, 1, 3],
+        [0, 3, 2],
+        [4, 6, 7],
+        [4, 7, 5],
+        [0, 4, 5],
+        [0, 5, 1],
+        [2, 3, 7],
+        [2, 7, 6],
+        [0, 2, 6],
+        [0, 6, 4],
+        [1, 5, 7],
+        [1, 7, 3],
+    ]
 )
 _SIDES, _RINGS = 12, 3
 
@@ -40,8 +53,12 @@ class CameraSpec:
 
     def rays(self) -> NDArray[np.float32]:
         """(height * width, 3) directions with z = 1 through the pixel centres."""
-        u, v = np.meshgrid(np.arange(self.width_px) + 0.5 - self.width_px / 2, np.arange(self.height_px) + 0.5 - self.height_px / 2)
-        return np.stack([u / self.focal_px, v / self.focal_px, np.ones_like(u)], axis=-1).reshape(-1, 3).astype(np.float32)
+        u, v = np.meshgrid(
+            np.arange(self.width_px) + 0.5 - self.width_px / 2, np.arange(self.height_px) + 0.5 - self.height_px / 2
+        )
+        return (
+            np.stack([u / self.focal_px, v / self.focal_px, np.ones_like(u)], axis=-1).reshape(-1, 3).astype(np.float32)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +106,16 @@ def _capsule_template() -> tuple[Array, Array, NDArray[np.int64]]:
     latitudes = [*np.linspace(-np.pi / 2, 0, _RINGS + 1), *np.linspace(0, np.pi / 2, _RINGS + 1)]
     turn = 2 * np.pi * np.arange(_SIDES) / _SIDES
     for number, latitude in enumerate(latitudes):
-        ring = np.stack([np.cos(latitude) * np.cos(turn), np.cos(latitude) * np.sin(turn), np.full(_SIDES, np.sin(latitude))], axis=1)
+        ring = np.stack(
+            [np.cos(latitude) * np.cos(turn), np.cos(latitude) * np.sin(turn), np.full(_SIDES, np.sin(latitude))],
+            axis=1,
+        )
         points.append(ring)
         ends.append(np.full(_SIDES, number > _RINGS))
     triangles = []
-    for ring in range(len(latitudes) - 1):
+    for low in range(len(latitudes) - 1):
         for k in range(_SIDES):
-            p, q = ring * _SIDES + k, ring * _SIDES + (k + 1) % _SIDES
+            p, q = low * _SIDES + k, low * _SIDES + (k + 1) % _SIDES
             triangles += [[p, q, p + _SIDES], [q, q + _SIDES, p + _SIDES]]
     return np.concatenate(points), np.concatenate(ends), np.array(triangles)
 
@@ -136,7 +156,10 @@ class DepthCamera:
         ]
         cartons = len(view.carton_position)
         owners = [np.repeat(np.arange(cartons), 12)]
-        owners += [np.full(len(mesh[1]), owner) for mesh, owner in zip(meshes[1:], (STRUCTURE, ROBOT, ROBOT, PERSON), strict=True)]
+        owners += [
+            np.full(len(mesh[1]), owner)
+            for mesh, owner in zip(meshes[1:], (STRUCTURE, ROBOT, ROBOT, PERSON), strict=True)
+        ]
         offset, vertices, triangles = 0, [], []
         for points, faces in meshes:
             vertices.append(points)
@@ -145,7 +168,11 @@ class DepthCamera:
         rotation, position = view.camera[:3, :3], view.camera[:3, 3]
         local = (np.concatenate(vertices) - position) @ rotation
         scene = EmbreeScene()
-        TriangleMesh(scene, np.ascontiguousarray(local, dtype=np.float32), np.ascontiguousarray(np.concatenate(triangles), dtype=np.int32))
+        TriangleMesh(
+            scene,
+            np.ascontiguousarray(local, dtype=np.float32),
+            np.ascontiguousarray(np.concatenate(triangles), dtype=np.int32),
+        )
         hits = scene.run(self._origin, self._rays, query="INTERSECT", output=True)
         triangle = hits["primID"]
         depth = hits["tfar"].copy()
@@ -168,7 +195,9 @@ class DepthCamera:
 
 def colours(picture: Picture, carton_colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w, 3) plain colours: each carton its own, darker on its sides; grey structure, orange robot, blue people."""
-    palette = np.concatenate([carton_colour, np.array([[60, 90, 200], [235, 120, 30], [130, 130, 130], [0, 0, 0]], dtype=np.uint8)])
+    palette = np.concatenate(
+        [carton_colour, np.array([[60, 90, 200], [235, 120, 30], [130, 130, 130], [0, 0, 0]], dtype=np.uint8)]
+    )
     image = palette[picture.object_id].astype(np.float32)
     shade = np.array([1.0, 1.0, 0.8, 0.8, 0.6, 0.9], dtype=np.float32)
     return np.asarray((image * shade[picture.face][..., None]).astype(np.uint8))

@@ -13,6 +13,9 @@ from control_msgs.action import FollowJointTrajectory
 from lumper_msgs.action import AdvanceBase
 from lumper_msgs.msg import OutcomeCode
 from lumper_msgs.srv import InjectFault, SetGripper
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Bool, Header
+
 from lumper_ros.cloud import from_xyz
 from lumper_ros.convert import to_time
 from lumper_ros.core import (
@@ -30,9 +33,6 @@ from lumper_ros.core import (
     Respond,
     Severity,
 )
-from rosgraph_msgs.msg import Clock
-from std_msgs.msg import Bool, Header
-
 from lumper_sim import messages
 from lumper_sim.camera import CameraSpec, DepthCamera, View, colours
 from lumper_sim.detector import Detections, Detector, DetectorSpec
@@ -52,7 +52,11 @@ _SLICES = {"clock": 3, "tf": 3, "scan": 5, "gripper": 5, "feedback": 6, "estop":
 _BEHIND_S = 0.2
 _FACTOR_WINDOW_S = 5.0
 
-_ENDINGS = {Ending.SUCCEEDED: GoalStatus.SUCCEEDED, Ending.ABORTED: GoalStatus.ABORTED, Ending.CANCELED: GoalStatus.CANCELED}
+_ENDINGS = {
+    Ending.SUCCEEDED: GoalStatus.SUCCEEDED,
+    Ending.ABORTED: GoalStatus.ABORTED,
+    Ending.CANCELED: GoalStatus.CANCELED,
+}
 
 
 class SimCore(Core):
@@ -89,7 +93,9 @@ class SimCore(Core):
         )
         spec = self._camera.spec
         self._detector = Detector(self._detector_spec, spec.rays(), spec.focal_px)
-        colour = np.random.default_rng([parameters.seed, 3]).integers([120, 90, 50], [215, 165, 110], (len(world.cartons), 3))
+        colour = np.random.default_rng([parameters.seed, 3]).integers(
+            [120, 90, 50], [215, 165, 110], (len(world.cartons), 3)
+        )
         self._colours = colour.astype(np.uint8)
         self._scan_hz = 1.0 / (_SLICES["scan"] * SLICE_S)
         self._slice = 0
@@ -190,7 +196,9 @@ class SimCore(Core):
         def work() -> tuple[Any, Any]:
             picture = self._camera.take(view)
             points = self._camera.points(picture, np.random.default_rng([parameters.seed, 1, number]))
-            found: Detections = self._detector.detect(picture, view, np.random.default_rng([parameters.seed, 2, number]))
+            found: Detections = self._detector.detect(
+                picture, view, np.random.default_rng([parameters.seed, 2, number])
+            )
             stamp = to_time(view.time_s)
             rgb = colours(picture, self._colours) if parameters.camera_rgb else None
             cloud = from_xyz(points, Header(stamp=stamp, frame_id=messages.CAMERA_FRAME), rgb)
@@ -217,7 +225,11 @@ class SimCore(Core):
             self.world.trajectory.submit(messages.trajectory_goal(goal_id, goal), self.world.time_s)
             return self._arm_results()
         if not self.world.estop_closed:
-            return [self._base_result(goal_id, GoalStatus.ABORTED, OutcomeCode.BASE_FAILED, "the E-stop circuit is open", 0.0)]
+            return [
+                self._base_result(
+                    goal_id, GoalStatus.ABORTED, OutcomeCode.BASE_FAILED, "the E-stop circuit is open", 0.0
+                )
+            ]
         busy = bool(self.world.drive.goal_id)
         try:
             self.world.drive.start(goal_id, goal.distance_m, goal.max_speed_mps)
@@ -253,7 +265,11 @@ class SimCore(Core):
             status, code, text = {
                 DriveEnd.REACHED: (GoalStatus.SUCCEEDED, OutcomeCode.NONE, "moved"),
                 DriveEnd.CANCELED: (GoalStatus.CANCELED, OutcomeCode.CANCELLED, "cancelled; the base stands still"),
-                DriveEnd.BLOCKED: (GoalStatus.ABORTED, OutcomeCode.BASE_FAILED, "something holds the base, or the E-stop opened"),
+                DriveEnd.BLOCKED: (
+                    GoalStatus.ABORTED,
+                    OutcomeCode.BASE_FAILED,
+                    "something holds the base, or the E-stop opened",
+                ),
             }[end]
             effects.append(self._base_result(goal_id, status, code, text, moved_m))
         if self._due("feedback"):
@@ -284,10 +300,11 @@ class SimCore(Core):
 
     def _story(self) -> list[Effect]:
         """Events of the physics: for reports; no node of the robot decides on them."""
-        effects: list[Effect] = []
         world = self.world
-        for carton in world.lost:
-            effects.append(Emit("sim.carton_lost", f"the cups let go of carton {carton}: overloaded", Severity.WARN))
+        effects: list[Effect] = [
+            Emit("sim.carton_lost", f"the cups let go of carton {carton}: overloaded", Severity.WARN)
+            for carton in world.lost
+        ]
         world.lost.clear()
         counts = world.counts()
         if counts.delivered != self._delivered:

@@ -95,7 +95,15 @@ class Detector:
         return Detections(tuple(faces), usable)
 
     def _measure(
-        self, here: NDArray[np.int64], depth: Array, rotation: Array, centre: Array, half: Array, face: int, up: Array, forward: Array
+        self,
+        here: NDArray[np.int64],
+        depth: Array,
+        rotation: Array,
+        centre: Array,
+        half: Array,
+        face: int,
+        up: Array,
+        forward: Array,
     ) -> tuple[Array, Array, float, float, float] | None:
         axes, width, height = face_frame(rotation, face, up, forward)
         normal = axes[:, 2]
@@ -115,7 +123,9 @@ class Detector:
             return None
         return axes, middle + axes[:, :2] @ ((low + high) / 2), float(size[0]), float(size[1]), fraction
 
-    def _blur(self, axes: Array, middle: Array, width: float, height: float, fraction: float, rng: np.random.Generator) -> FaceSeen:
+    def _blur(
+        self, axes: Array, middle: Array, width: float, height: float, fraction: float, rng: np.random.Generator
+    ) -> FaceSeen:
         spec = self._spec
         pose = np.eye(4)
         pose[:3, :3] = axes @ Rotation.from_rotvec(rng.normal(0.0, spec.rotation_sigma_rad, 3)).as_matrix()
@@ -124,7 +134,9 @@ class Detector:
         confidence = float(np.clip(0.75 + 0.22 * fraction - abs(rng.normal(0.0, 0.04)), 0.3, 0.99))
         return FaceSeen(pose, float(size[0]), float(size[1]), confidence, fraction < 1.0)
 
-    def _invent(self, pixels: NDArray[np.int64], depth: Array, up: Array, forward: Array, rng: np.random.Generator) -> FaceSeen:
+    def _invent(
+        self, pixels: NDArray[np.int64], depth: Array, up: Array, forward: Array, rng: np.random.Generator
+    ) -> FaceSeen:
         at = int(pixels[rng.integers(pixels.size)])
         pose = np.eye(4)
         pose[:3, :3] = np.stack([np.cross(up, -forward), up, -forward], axis=1)

@@ -10,7 +10,15 @@ import numpy as np
 from lumper_sim.people import Person
 from lumper_sim.world import World
 
-SENSORS = {1: "scan/front", 2: "scan/rear", 3: "camera", 4: "joint_states", 5: "gripper/state", 6: "detections", 7: "estop"}
+SENSORS = {
+    1: "scan/front",
+    2: "scan/rear",
+    3: "camera",
+    4: "joint_states",
+    5: "gripper/state",
+    6: "detections",
+    7: "estop",
+}
 
 
 class FaultError(ValueError):

@@ -102,6 +102,7 @@ class _Row:
             # What remains beside it would be too narrow: take all, or leave enough.
             width = free if free * _CELL_M <= SIZE_MAX_M else free - round(_WIDTH_MIN_M / _CELL_M)
         cells = slice(start, start + width)
+        low = float(self._top[cells].max())
         solid = self._solid[cells]
         height = min(size[2], math.floor((self._height_m - low) / _HEIGHT_STEP_M + 1e-6) * _HEIGHT_STEP_M)
         # In front it hangs over by 4 % at most: more adds up, layer by layer, to towers that fall.
@@ -154,7 +155,12 @@ def _grid(rng: np.random.Generator, count: int, space: Space, interlocked: bool)
     size = rng.uniform([0.32, 0.36, 0.24], [0.48, 0.58, 0.36])
     width = 2 * space.half_width_m - GAP_M
     depth = space.back_x_m - space.front_x_m
-    while int(depth // (size[0] + GAP_M)) * int(width // (size[1] + GAP_M)) * int(space.height_m // (size[2] + LAYER_GAP_M)) < count:
+    while (
+        int(depth // (size[0] + GAP_M))
+        * int(width // (size[1] + GAP_M))
+        * int(space.height_m // (size[2] + LAYER_GAP_M))
+        < count
+    ):
         size *= 0.97
         if size.min() < SIZE_MIN_M:
             raise _full(count, 0)
@@ -203,7 +209,8 @@ def _leaning(rng: np.random.Generator, count: int, space: Space) -> list[CartonS
         fronts = [
             s.position_m[0] - s.size_m[0] / 2
             for s in specs
-            if abs(s.position_m[1] - (y + size[1] / 2)) < (s.size_m[1] + size[1]) / 2 and s.position_m[2] - s.size_m[2] / 2 < reach
+            if abs(s.position_m[1] - (y + size[1] / 2)) < (s.size_m[1] + size[1]) / 2
+            and s.position_m[2] - s.size_m[2] / 2 < reach
         ]
         wall = min(fronts, default=space.back_x_m)
         cos, sin = math.cos(angle), math.sin(angle)

@@ -3,7 +3,6 @@
 import sys
 
 from lumper_ros.host import run_core
-
 from lumper_sim.node import build
 from lumper_sim.parameters import SimParameters
 

@@ -9,13 +9,13 @@ from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from lumper_msgs.msg import CartonDetection, CartonDetections, ConveyorState, GripperState, SimReport
-from lumper_ros.convert import seconds, to_duration, to_pose, to_time
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState, LaserScan
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from lumper_ros.convert import seconds, to_duration, to_pose, to_time
 from lumper_sim.detector import Detections, DetectorSpec
 from lumper_sim.trajectory import Goal, Point, Reference, Tolerance
 from lumper_sim.world import World
@@ -38,9 +38,15 @@ def joint_state(world: World, stamp: Time) -> JointState:
 
 def base_transform(world: World, stamp: Time) -> TFMessage:
     """trailer -> base_link: the drive's odometry."""
-    transform = Transform(translation=Vector3(x=world.base_x_m, y=0.0, z=0.0), rotation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0))
+    transform = Transform(
+        translation=Vector3(x=world.base_x_m, y=0.0, z=0.0), rotation=Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)
+    )
     return TFMessage(
-        transforms=[TransformStamped(header=Header(stamp=stamp, frame_id="trailer"), child_frame_id="base_link", transform=transform)]
+        transforms=[
+            TransformStamped(
+                header=Header(stamp=stamp, frame_id="trailer"), child_frame_id="base_link", transform=transform
+            )
+        ]
     )
 
 

@@ -1,15 +1,15 @@
 """The MuJoCo model of the scene: trailer, cartons, drive base with conveyor, arm. Settings: see `_options`."""
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
-from lumper_ros.robot import Robot, Trailer
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from lumper_ros.robot import Robot, Trailer
 from lumper_sim.loads import CartonSpec
 
 Array = NDArray[np.float64]
@@ -61,7 +61,9 @@ def _options(spec: "mujoco.MjSpec", sleep: bool) -> None:
     spec.memory = 256 * 1024 * 1024
 
 
-def _box(body: "mujoco.MjsBody", name: str, centre: Sequence[float], size: Sequence[float], bits: tuple[int, int]) -> "mujoco.MjsGeom":
+def _box(
+    body: "mujoco.MjsBody", name: str, centre: Sequence[float], size: Sequence[float], bits: tuple[int, int]
+) -> "mujoco.MjsGeom":
     return body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -191,7 +193,9 @@ def read_efforts(urdf: str, joint_names: Sequence[str]) -> Array:
 
 def _cartons(spec: "mujoco.MjSpec", cartons: Sequence[CartonSpec]) -> None:
     for number, carton in enumerate(cartons):
-        body = spec.worldbody.add_body(name=f"carton_{number}", pos=list(carton.position_m), quat=list(carton.quat_wxyz))
+        body = spec.worldbody.add_body(
+            name=f"carton_{number}", pos=list(carton.position_m), quat=list(carton.quat_wxyz)
+        )
         body.add_freejoint(name=f"carton_{number}")
         geom = _box(body, f"carton_{number}", [0, 0, 0], carton.size_m, _CARTON)
         geom.mass = carton.mass_kg

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from lumper_ros.robot import load_robot, load_trailer
-
 from lumper_sim.core import SimCore
 from lumper_sim.parameters import SimParameters
 from lumper_sim.trajectory import Defaults

@@ -21,7 +21,7 @@ class ScannerSpec:
     @property
     def angles_rad(self) -> Array:
         """(beams,) from -fov/2 to +fov/2."""
-        count = int(round(self.fov_rad / self.step_rad)) + 1
+        count = round(self.fov_rad / self.step_rad) + 1
         return np.asarray(-self.fov_rad / 2 + self.step_rad * np.arange(count))
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from lumper_ros.robot import Gripper
 from numpy.typing import NDArray
+
+from lumper_ros.robot import Gripper
 
 Array = NDArray[np.float64]
 
@@ -130,7 +131,9 @@ class Suction:
             ValueError: a bit beyond the zones.
         """
         if not 0 <= mask < 1 << self.zones:
-            raise ValueError(f"zones_on={mask:#x}: this gripper has {self.zones} zones (0 .. {(1 << self.zones) - 1:#x})")
+            raise ValueError(
+                f"zones_on={mask:#x}: this gripper has {self.zones} zones (0 .. {(1 << self.zones) - 1:#x})"
+            )
         on = np.array([bool(mask >> zone.bit & 1) for zone in self._gripper.zones])
         fresh = on & ~self.on
         if fresh.any():

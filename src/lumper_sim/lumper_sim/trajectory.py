@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,9 @@ class Spline:
         self._c = coefficients
 
     @staticmethod
-    def through(start_s: float, start: Reference, points: Sequence[tuple[float, Array, Array | None, Array | None]]) -> "Spline":
+    def through(
+        start_s: float, start: Reference, points: Sequence[tuple[float, Array, Array | None, Array | None]]
+    ) -> "Spline":
         """`points`: absolute time, position, velocity or None, acceleration or None, each (n,)."""
         knots = [(start_s, start.position, start.velocity, start.acceleration), *points]
         if points and points[0][0] <= start_s + _FINE:
@@ -126,7 +129,7 @@ class Spline:
             if len(knots) == 1:
                 knots.append((knots[0][0] + _FINE, *knots[0][1:]))
         segments = []
-        for (t0, p0, v0, a0), (t1, p1, v1, a1) in zip(knots[:-1], knots[1:], strict=True):
+        for (t0, p0, v0, a0), (t1, p1, v1, a1) in pairwise(knots):
             segments.append(_segment(t1 - t0, p0, p1, v0, v1, a0, a1))
         return Spline(np.array([k[0] for k in knots]), np.array(segments))
 
@@ -195,13 +198,17 @@ def _derivative(goal: Goal, number: int, name: str, values: Sequence[float]) -> 
         return None
     array = np.asarray(values, dtype=float)
     if array.shape != (len(goal.joint_names),):
-        raise GoalError(Code.INVALID_GOAL, f"points[{number}].{name} has {array.size} values for {len(goal.joint_names)} joints")
+        raise GoalError(
+            Code.INVALID_GOAL, f"points[{number}].{name} has {array.size} values for {len(goal.joint_names)} joints"
+        )
     if not np.all(np.isfinite(array)):
         raise GoalError(Code.INVALID_GOAL, f"points[{number}].{name} is not finite")
     return array
 
 
-def check_goal(goal: Goal, limits: Limits, now_s: float) -> tuple[float, list[tuple[float, Array, Array | None, Array | None]]]:
+def check_goal(
+    goal: Goal, limits: Limits, now_s: float
+) -> tuple[float, list[tuple[float, Array, Array | None, Array | None]]]:
     """Start time and points in the server's joint order and absolute time.
 
     Raises:
@@ -210,7 +217,10 @@ def check_goal(goal: Goal, limits: Limits, now_s: float) -> tuple[float, list[tu
     names = list(goal.joint_names)
     if len(set(names)) != len(names) or set(names) != set(limits.names):
         unknown, absent = sorted(set(names) - set(limits.names)), sorted(set(limits.names) - set(names))
-        raise GoalError(Code.INVALID_JOINTS, f"joint_names must be each of {list(limits.names)} once: unknown {unknown}, absent {absent}")
+        raise GoalError(
+            Code.INVALID_JOINTS,
+            f"joint_names must be each of {list(limits.names)} once: unknown {unknown}, absent {absent}",
+        )
     if goal.multi_dof:
         raise GoalError(Code.INVALID_GOAL, "multi_dof_trajectory is not supported by this arm; leave it empty")
     if not goal.points:
@@ -227,7 +237,9 @@ def check_goal(goal: Goal, limits: Limits, now_s: float) -> tuple[float, list[tu
             )
         previous = point.time_s
         if len(point.effort):
-            raise GoalError(Code.INVALID_GOAL, f"points[{number}].effort must be empty: the arm is commanded by position")
+            raise GoalError(
+                Code.INVALID_GOAL, f"points[{number}].effort must be empty: the arm is commanded by position"
+            )
         position = _derivative(goal, number, "positions", point.positions)
         if position is None:
             raise GoalError(Code.INVALID_GOAL, f"points[{number}].positions is empty")
@@ -255,7 +267,9 @@ def check_goal(goal: Goal, limits: Limits, now_s: float) -> tuple[float, list[tu
     last = points[-1][2]
     if last is not None and np.abs(last).max() > 1e-6:
         j = int(np.argmax(np.abs(last)))
-        raise GoalError(Code.INVALID_GOAL, f"the last point's velocity of {limits.names[j]} is {last[j]:.4f} rad/s: it must be zero")
+        raise GoalError(
+            Code.INVALID_GOAL, f"the last point's velocity of {limits.names[j]} is {last[j]:.4f} rad/s: it must be zero"
+        )
     if points[-1][0] < now_s:
         raise GoalError(
             Code.OLD_HEADER_TIMESTAMP,
@@ -265,8 +279,14 @@ def check_goal(goal: Goal, limits: Limits, now_s: float) -> tuple[float, list[tu
     return start_s, [point for point in points if point[0] >= now_s - _FINE]
 
 
-def _tolerances(given: Sequence[Tolerance], names: Sequence[str], default_rad: float, what: str) -> tuple[Array, Array, Array]:
-    position, velocity, acceleration = (np.full(len(names), default_rad), np.full(len(names), np.inf), np.full(len(names), np.inf))
+def _tolerances(
+    given: Sequence[Tolerance], names: Sequence[str], default_rad: float, what: str
+) -> tuple[Array, Array, Array]:
+    position, velocity, acceleration = (
+        np.full(len(names), default_rad),
+        np.full(len(names), np.inf),
+        np.full(len(names), np.inf),
+    )
     for tolerance in given:
         if tolerance.name not in names:
             raise GoalError(Code.INVALID_JOINTS, f"{what} names unknown joint {tolerance.name!r}")
@@ -279,7 +299,9 @@ def _tolerances(given: Sequence[Tolerance], names: Sequence[str], default_rad: f
             if value == -1.0:
                 array[j] = np.inf
             elif not math.isfinite(value) or value < 0.0:
-                raise GoalError(Code.INVALID_GOAL, f"{what}[{tolerance.name}].{field_name}={value}: must be -1, 0 or positive")
+                raise GoalError(
+                    Code.INVALID_GOAL, f"{what}[{tolerance.name}].{field_name}={value}: must be -1, 0 or positive"
+                )
             elif value > 0.0:
                 array[j] = value
     return position, velocity, acceleration
@@ -294,13 +316,15 @@ def stopping_ramp_s(sample: Callable[[float], Reference], time_s: float, limits:
     duration = max(0.05, float((speed * (math.pi / 2) / limits.max_accel_radps2).max()))
     for _ in range(12):
         worst = 0.0
-        for u in np.linspace(0.0, 1.0, 9):
+        for u in np.linspace(0.0, 1.0, 17):
             s, rate, change = _ramp(u * duration, duration)
             at = sample(time_s + s)
-            worst = max(worst, float((np.abs(at.velocity * change + at.acceleration * rate**2) / limits.max_accel_radps2).max()))
-        if worst <= 1.0:
+            worst = max(
+                worst, float((np.abs(at.velocity * change + at.acceleration * rate**2) / limits.max_accel_radps2).max())
+            )
+        if worst <= 0.97:
             break
-        duration *= 1.15
+        duration *= 1.12
     return duration
 
 
@@ -363,7 +387,9 @@ class TrajectoryServer:
             path = _tolerances(goal.path_tolerance, self.limits.names, self.defaults.path_rad, "path_tolerance")
             end = _tolerances(goal.goal_tolerance, self.limits.names, self.defaults.goal_rad, "goal_tolerance")
             if not math.isfinite(goal.goal_time_tolerance_s) or goal.goal_time_tolerance_s < 0.0:
-                raise GoalError(Code.INVALID_GOAL, f"goal_time_tolerance={goal.goal_time_tolerance_s} s is negative or not finite")
+                raise GoalError(
+                    Code.INVALID_GOAL, f"goal_time_tolerance={goal.goal_time_tolerance_s} s is negative or not finite"
+                )
         except GoalError as error:
             self._end(goal.goal_id, Ending.ABORTED, error.code, str(error))
             return False
@@ -408,7 +434,9 @@ class TrajectoryServer:
             sample, path_s, since_s, duration_s = self._stop
             gone, rate, change = _ramp(now_s - since_s, duration_s)
             at = sample(path_s + gone)
-            self._reference = Reference(at.position, at.velocity * rate, at.velocity * change + at.acceleration * rate**2)
+            self._reference = Reference(
+                at.position, at.velocity * rate, at.velocity * change + at.acceleration * rate**2
+            )
             if now_s - since_s >= duration_s:
                 self._rest(at.position)
         elif active is not None and now_s >= active.spline.start_s:
@@ -448,7 +476,9 @@ class TrajectoryServer:
             self._active = None
         elif now_s > active.spline.end_s + active.goal_time_s:
             j = int(np.argmax(error))
-            text = f"{active.goal_time_s:.2f} s after the end {self.limits.names[j]} is {error[j]:.4f} rad from its goal"
+            text = (
+                f"{active.goal_time_s:.2f} s after the end {self.limits.names[j]} is {error[j]:.4f} rad from its goal"
+            )
             self._stop_off_path(position, velocity, now_s)
             self._end(active.goal.goal_id, Ending.ABORTED, Code.GOAL_TOLERANCE_VIOLATED, text)
             self._active = None

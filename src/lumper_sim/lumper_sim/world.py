@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
-from lumper_ros.robot import Robot, Trailer
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from lumper_ros.robot import Robot, Trailer
 from lumper_sim.accounting import Accounting, Counts, reach
 from lumper_sim.camera import View
 from lumper_sim.drive import Drive, DriveSpec
 from lumper_sim.loads import CartonSpec, Space, generate
-from lumper_sim.model import CUP_PRESS_M, STEP_S, Index, build, read_efforts, tilt_rad
+from lumper_sim.model import CUP_PRESS_M, STEP_S, build, read_efforts, tilt_rad
 from lumper_sim.people import People
 from lumper_sim.scanner import Obstacles, ScannerSpec, scan
 from lumper_sim.suction import Boxes, Suction, load_fraction, seal_fractions
@@ -61,7 +61,12 @@ class SettleError(ValueError):
 
 def space_of(spec: WorldSpec) -> Space:
     """Where the load may stand: the trailer less a little air, in front of it room for nothing else."""
-    return Space(spec.trailer.width_m / 2 - 0.005, min(spec.load_height_m, spec.trailer.height_m - 0.1), 0.3, spec.trailer.length_m - 0.005)
+    return Space(
+        spec.trailer.width_m / 2 - 0.005,
+        min(spec.load_height_m, spec.trailer.height_m - 0.1),
+        0.3,
+        spec.trailer.length_m - 0.005,
+    )
 
 
 def settled_load(spec: WorldSpec) -> tuple[list[CartonSpec], Array]:
@@ -137,11 +142,18 @@ class World:
         mujoco.mj_forward(self.model, self.data)
         self._dofs = np.r_[index.base_dof, index.arm_dof]
         self._carton_lin = index.carton_dof[:, None] + np.arange(3)
-        limits = Limits(robot.joint_names, robot.lower_rad, robot.upper_rad, robot.max_speed_radps, robot.max_accel_radps2)
+        limits = Limits(
+            robot.joint_names, robot.lower_rad, robot.upper_rad, robot.max_speed_radps, robot.max_accel_radps2
+        )
         self.trajectory = TrajectoryServer(limits, home.copy(), spec.tolerances)
         base = robot.raw["base"]
         self.drive = Drive(
-            DriveSpec(base["max_speed_mps"], base["max_accel_mps2"], 0.5 - spec.trailer.dock_length_m, spec.trailer.length_m - 1.0),
+            DriveSpec(
+                base["max_speed_mps"],
+                base["max_accel_mps2"],
+                0.5 - spec.trailer.dock_length_m,
+                spec.trailer.length_m - 1.0,
+            ),
             self._start_x,
         )
         self._rng = np.random.default_rng([spec.seed, 7])
@@ -199,7 +211,11 @@ class World:
 
     def joint_state(self) -> tuple[Array, Array, Array]:
         """Measured position rad, velocity rad/s, effort Nm, each (n,), in the order of `robot.joint_names`."""
-        return self.data.qpos[self.index.arm_qpos].copy(), self.data.qvel[self.index.arm_dof].copy(), self._effort.copy()
+        return (
+            self.data.qpos[self.index.arm_qpos].copy(),
+            self.data.qvel[self.index.arm_dof].copy(),
+            self._effort.copy(),
+        )
 
     def tool_pose(self) -> Array:
         """(4, 4) of tool0 in the trailer frame."""
@@ -413,7 +429,7 @@ class World:
         data, weld = self.data, self._welds[carton]
         dof = int(self.index.carton_dof[carton])
         total = np.zeros(6)
-        rows = np.flatnonzero((data.efc_id[: data.ne] == weld))
+        rows = np.flatnonzero(data.efc_id[: data.ne] == weld)
         jacobian, nnz, start, column = data.efc_J.reshape(-1), data.efc_J_rownnz, data.efc_J_rowadr, data.efc_J_colind
         sparse = mujoco.mj_isSparse(self.model)
         for row in rows:
@@ -449,12 +465,22 @@ class World:
 
     def _account(self) -> None:
         speed = np.linalg.norm(self.data.qvel[self._carton_lin], axis=1)
-        arrived = self.accounting.update(self.carton_position, self.carton_rotation, speed, self.base_x_m, list(self._welds))
+        arrived = self.accounting.update(
+            self.carton_position, self.carton_rotation, speed, self.base_x_m, list(self._welds)
+        )
         for carton in arrived:
             self._park(int(carton))
 
     def _park(self, carton: int) -> None:
         """Take a delivered carton out of the scene: onto a shelf far away, where it sleeps."""
         address, dof = int(self.index.carton_qpos[carton]), int(self.index.carton_dof[carton])
-        self.data.qpos[address : address + 7] = [-60.0 - carton % 20, 20.0 + carton // 20, self.half[carton, 2] + 0.001, 1, 0, 0, 0]
+        self.data.qpos[address : address + 7] = [
+            -60.0 - carton % 20,
+            20.0 + carton // 20,
+            self.half[carton, 2] + 0.001,
+            1,
+            0,
+            0,
+            0,
+        ]
         self.data.qvel[dof : dof + 6] = 0.0

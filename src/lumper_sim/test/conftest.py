@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import py_opw_kinematics as opw
 import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import RigidTransform
+
 from lumper_ros.robot import Robot, Trailer, load_robot, load_trailer
 from lumper_sim.loads import CartonSpec
 from lumper_sim.trajectory import Finished, Goal, Point
 from lumper_sim.world import World, WorldSpec
-from numpy.typing import NDArray
-from scipy.spatial.transform import RigidTransform
 
 Array = NDArray[np.float64]
 
@@ -72,7 +73,9 @@ class Driver:
         robot = self.world.robot
         base = self.world.base_pose() @ robot.mounts["arm_base"].matrix()
         flange = np.linalg.inv(base) @ tool @ np.linalg.inv(robot.flange_to_tool)
-        found = [np.array(s) for s in self._solver.inverse(RigidTransform.from_matrix(flange), current_joints=tuple(near))]
+        found = [
+            np.array(s) for s in self._solver.inverse(RigidTransform.from_matrix(flange), current_joints=tuple(near))
+        ]
         inside = [s for s in found if (s >= robot.lower_rad).all() and (s <= robot.upper_rad).all()]
         assert inside, f"no joint solution for {tool[:3, 3]}"
         return min(inside, key=lambda s: float(np.abs(s - near).sum()))

@@ -1,7 +1,7 @@
 """URDF, OPW parameters, arm.yaml and the physics model describe the same arm."""
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -9,10 +9,11 @@ import py_opw_kinematics as opw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from lumper_ros.robot import Robot, Trailer, load_robot
 from lumper_sim.loads import CartonSpec
 from lumper_sim.model import build
-from scipy.spatial.transform import Rotation
 
 ROBOT = load_robot(Path(__file__).parents[3] / "config" / "robot")
 JOINTS = st.tuples(*(st.floats(lo, hi) for lo, hi in zip(ROBOT.lower_rad, ROBOT.upper_rad, strict=True)))
@@ -91,7 +92,10 @@ def test_scan_pose_leaves_the_camera_s_view_of_the_load_free(robot: Robot) -> No
         for z in np.linspace(0.0, 2.3, 24):
             line = np.linspace(eye, [1.9, y, z], 60)
             t = np.clip(
-                np.einsum("pni,ni->pn", line[:, None] - a[arm], (b - a)[arm]) / np.maximum(((b - a)[arm] ** 2).sum(1), 1e-9), 0, 1
+                np.einsum("pni,ni->pn", line[:, None] - a[arm], (b - a)[arm])
+                / np.maximum(((b - a)[arm] ** 2).sum(1), 1e-9),
+                0,
+                1,
             )
             gap = np.linalg.norm(line[:, None] - (a[arm] + t[..., None] * (b - a)[arm]), axis=2) - radius[arm]
             assert gap.min() > 0.0, (y, z)

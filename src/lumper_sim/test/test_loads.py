@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from lumper_ros.robot import Robot, Trailer
 from lumper_sim.loads import GENERATORS, LoadError, Space, generate
 from lumper_sim.world import World, WorldSpec, settled_load, space_of
-from scipy.spatial.transform import Rotation
 
 SPACE = Space(1.245, 2.3, 0.3, 6.995)
 
@@ -47,7 +48,12 @@ def test_leaning_cartons_lean() -> None:
 
 @pytest.mark.parametrize(
     ("load", "count", "seed", "named"),
-    [("heap", 60, 1, "load='heap'"), ("mixed", 19, 1, "cartons=19"), ("mixed", 401, 1, "cartons=401"), ("mixed", 60, -1, "seed=-1")],
+    [
+        ("heap", 60, 1, "load='heap'"),
+        ("mixed", 19, 1, "cartons=19"),
+        ("mixed", 401, 1, "cartons=401"),
+        ("mixed", 60, -1, "seed=-1"),
+    ],
 )
 def test_what_cannot_be_made_is_named(load: str, count: int, seed: int, named: str) -> None:
     with pytest.raises(LoadError, match=named):

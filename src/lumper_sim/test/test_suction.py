@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from lumper_ros.robot import Robot
 from lumper_sim.loads import CartonSpec
 from lumper_sim.suction import Boxes, Suction, load_fraction, seal_fractions
 from lumper_sim.world import World
-from scipy.spatial.transform import Rotation
 
 ALL = 0b111111
 
 
-def box(centre: tuple[float, float, float], size: tuple[float, float, float], rotation: np.ndarray | None = None) -> Boxes:
+def box(
+    centre: tuple[float, float, float], size: tuple[float, float, float], rotation: np.ndarray | None = None
+) -> Boxes:
     return Boxes(
         np.array([4]), np.array([centre]), (np.eye(3) if rotation is None else rotation)[None], np.array([size]) / 2
     )
@@ -38,7 +41,9 @@ def test_the_upper_row_does_not_seal_on_a_low_carton(robot: Robot) -> None:
     np.testing.assert_array_equal(fraction, [1, 1, 1, 0, 0, 0])
 
 
-@pytest.mark.parametrize(("gap_m", "sealed"), [(0.0, True), (0.014, True), (0.016, False), (-0.009, True), (-0.011, False)])
+@pytest.mark.parametrize(
+    ("gap_m", "sealed"), [(0.0, True), (0.014, True), (0.016, False), (-0.009, True), (-0.011, False)]
+)
 def test_cups_reach_only_so_far(robot: Robot, gap_m: float, sealed: bool) -> None:
     fraction, _ = seal_fractions(robot.gripper, np.eye(4), box((0, 0, 0.2 + gap_m), (0.5, 0.5, 0.4)), 0.01)
     assert (fraction == (1.0 if sealed else 0.0)).all()
@@ -51,7 +56,9 @@ def test_a_face_at_an_angle_does_not_seal(robot: Robot) -> None:
 
 
 def test_each_zone_belongs_to_one_carton(robot: Robot) -> None:
-    two = Boxes(np.array([7, 9]), np.array([[-0.2, 0, 0.2], [0.2, 0, 0.2]]), np.stack([np.eye(3)] * 2), np.full((2, 3), 0.195))
+    two = Boxes(
+        np.array([7, 9]), np.array([[-0.2, 0, 0.2], [0.2, 0, 0.2]]), np.stack([np.eye(3)] * 2), np.full((2, 3), 0.195)
+    )
     fraction, owner = seal_fractions(robot.gripper, np.eye(4), two, 0.01)
     np.testing.assert_array_equal(owner[[0, 2, 3, 5]], [7, 9, 7, 9])
     assert (fraction[[1, 4]] <= 0.5).all()
@@ -69,7 +76,7 @@ def test_load_grows_with_force_and_shrinks_with_vacuum(robot: Robot, force: list
 def test_straight_pull_is_measured_against_the_zones_holding(robot: Robot) -> None:
     kpa = np.full(6, robot.gripper.vacuum_kpa)
     assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, 150.0]), np.zeros(3)) == pytest.approx(0.5)
-    assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, -500.0]), np.zeros(3)) == 0.0
+    assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, -500.0]), np.zeros(3)) < 1e-9
     assert load_fraction(robot.gripper, [0, 1, 2, 3, 4, 5], np.zeros(6), np.ones(3), np.zeros(3)) == np.inf
 
 
@@ -163,7 +170,7 @@ def test_two_cartons_are_held_at_once(make_world: Callable[..., World], driver: 
     world = make_world(own_cartons=(*stack, *pair))
     drive = driver(world)
     drive.grasp(2, ALL, np.array([0.0, -0.122, 0.0]))
-    assert world.suction.holding == {2: [2, 5], 3: [0, 3]} or world.suction.holding == {3: [2, 5], 2: [0, 3]}
+    assert world.suction.holding == {2: [2, 5], 3: [0, 3]}
     tool = world.tool_pose()
     tool[:3, 3] += LIFT
     drive.move(tool, 1.2, steps=4)

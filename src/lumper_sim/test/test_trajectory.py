@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lumper_sim.trajectory import (
     Code,
     Defaults,
@@ -38,7 +39,9 @@ def goal(*points: Point, name: str = "g", **more: object) -> Goal:
 MOVE = Point(1.0, (0.5, -0.5), Z2)
 
 
-def run(s: TrajectoryServer, start_s: float, seconds: float, stuck: bool = False) -> tuple[list[Finished], list[Reference]]:
+def run(
+    s: TrajectoryServer, start_s: float, seconds: float, stuck: bool = False
+) -> tuple[list[Finished], list[Reference]]:
     """Step with an arm that follows at once, or stays at zero."""
     ended: list[Finished] = []
     trace: list[Reference] = []
@@ -243,7 +246,7 @@ FLOATS = st.floats(-2.0, 2.0)
 
 
 @given(st.lists(st.tuples(FLOATS, FLOATS, FLOATS, FLOATS), min_size=2, max_size=6), st.booleans())
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_splines_pass_through_their_points(rows: list[tuple[float, ...]], quintic: bool) -> None:
     accel = np.array([0.3, -0.2]) if quintic else None
     points = [(1.0 + k * 0.5, np.array(r[:2]), np.array(r[2:]), accel) for k, r in enumerate(rows)]
@@ -262,7 +265,7 @@ def test_splines_pass_through_their_points(rows: list[tuple[float, ...]], quinti
 
 
 @given(st.floats(0.5, 1.8), st.floats(0.1, 0.9))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_a_stop_keeps_within_the_acceleration_limits(distance: float, when: float) -> None:
     s = server()
     s.submit(goal(Point(1.6, (distance, -distance / 3), Z2)), 0.0)
