@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from lumper_ros import cloud
 from lumper_ros.robot import Robot
-from numpy.typing import NDArray
 
 
 class CloudView:

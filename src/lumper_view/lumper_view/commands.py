@@ -5,9 +5,10 @@ from enum import Enum
 from typing import Any
 
 from lumper_msgs.srv import AnswerAssist, JobCommand, ResetSafety, SetSpeedLimit
+from std_srvs.srv import Trigger
+
 from lumper_ros.auth import sign_command
 from lumper_ros.core import CallService
-from std_srvs.srv import Trigger
 
 
 class Act(Enum):
@@ -48,7 +49,9 @@ class Press:
     option: int = -1  # place in the question's options
 
 
-def call(key: bytes | None, press: Press, tag: str, operator: str, system_s: float, question: Any | None) -> CallService:
+def call(
+    key: bytes | None, press: Press, tag: str, operator: str, system_s: float, question: Any | None
+) -> CallService:
     """The service call of a checked press.
 
     Args:

@@ -4,18 +4,27 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.spatial.transform import Rotation
+
 from lumper_ros.convert import inverse, matrix_of
 from lumper_ros.core import NOTHING, Core, Diagnose, Effect, Effects, Emit, Now, Publish, Severity
 from lumper_ros.robot import Robot, Trailer
-from scipy.spatial.transform import Rotation
-
 from lumper_view import scene as sc
 from lumper_view.commands import Act, Press, call
 from lumper_view.markers import MarkerBook
 from lumper_view.panel_model import PanelModel
 from lumper_view.parameters import MarkersParameters, PanelParameters
 from lumper_view.placement import Placement
-from lumper_view.sessions import MAX_BROWSERS, MAX_REASON, MIN_REASON, Refused, Session, Sessions, check_text, plain
+from lumper_view.sessions import (
+    MAX_BROWSERS,
+    MAX_REASON,
+    MIN_REASON,
+    RefusedError,
+    Session,
+    Sessions,
+    check_text,
+    plain,
+)
 
 SCAN_MAX_AGE_S = 0.5
 _STATES = frozenset(("plan", "job/state", "safety/state", "conveyor/state", "motion/state"))
@@ -28,7 +37,9 @@ class SceneKeeper:
         self.placement = Placement(robot, trailer)
         self.newest: dict[str, Any] = {}
         self.faults: tuple[str, ...] = ()
-        self._shapes = sc.WallShapes((), (), sc.NO_CARTONS.positions, sc.NO_CARTONS.quaternions, sc.NO_CARTONS.sizes, ())
+        self._shapes = sc.WallShapes(
+            (), (), sc.NO_CARTONS.positions, sc.NO_CARTONS.quaternions, sc.NO_CARTONS.sizes, ()
+        )
         self._held_in_tool: tuple[int, sc.Floats] | None = None
         self._cartons_key: object = None
         self._cartons = sc.NO_CARTONS
@@ -106,7 +117,8 @@ class MarkersCore(Core):
         links = keeper.placement.links()
         base = keeper.placement.base()
         bodies = keeper.placement.base_bodies(base) if base is not None else ()
-        array = self._book.update(keeper.scene(now, links), bodies, now.ros_s, self._parameters.show_reasons)
+        scene = keeper.scene(now, links)
+        array = self._book.update(scene, bodies, now.ros_s, now.steady_s, self._parameters.show_reasons)
         return NOTHING if array is None else [Publish("markers", array)]
 
 
@@ -156,7 +168,13 @@ class PanelCore(Core):
     def connected(self, browser: int, address: str, now: Now) -> Effects:
         """A browser opened the page."""
         if len(self.sessions) >= MAX_BROWSERS:
-            return [Emit("panel.refused", f"More than {MAX_BROWSERS} browsers: {plain(address, 60)} only looks", Severity.WARN)]
+            return [
+                Emit(
+                    "panel.refused",
+                    f"More than {MAX_BROWSERS} browsers: {plain(address, 60)} only looks",
+                    Severity.WARN,
+                )
+            ]
         self.sessions.connect(browser, address, now.steady_s)
         return NOTHING
 
@@ -169,11 +187,11 @@ class PanelCore(Core):
         """Somebody pressed something: checked, recorded, and sent on or refused with a sentence."""
         try:
             session = self.sessions.get(press.browser)
-        except Refused as refusal:
+        except RefusedError as refusal:
             return self._refuse(None, press, str(refusal), now)
         try:
             return self._accept(session, press, now)
-        except Refused as refusal:
+        except RefusedError as refusal:
             return self._refuse(session, press, str(refusal), now)
 
     def _accept(self, session: Session, press: Press, now: Now) -> Effects:
@@ -182,7 +200,11 @@ class PanelCore(Core):
             return self._tell(session, f"Signed in as {session.operator}.", True, "panel.signed_in")
         if press.act is Act.SIGN_OUT:
             name, session.operator = session.operator, ""
-            return self._tell(session, "Signed out. This page is read-only.", True, "panel.signed_out", name) if name else NOTHING
+            return (
+                self._tell(session, "Signed out. This page is read-only.", True, "panel.signed_out", name)
+                if name
+                else NOTHING
+            )
         if press.act is Act.STOP:
             return self._stop(session, press, now)
         operator = self.sessions.require_operator(session, now.steady_s)
@@ -194,7 +216,7 @@ class PanelCore(Core):
             detail = f": {press.reason}"
         elif press.act is Act.LIMIT:
             if not (math.isfinite(press.speed) and 0.0 <= press.speed <= 1.0):
-                raise Refused("Speed limit: must lie between 0 and 100 %.")
+                raise RefusedError("Speed limit: must lie between 0 and 100 %.")
             detail = f" to {round(100 * press.speed)} %"
         elif press.act is Act.ANSWER:
             question = self._question_for(press)
@@ -212,18 +234,18 @@ class PanelCore(Core):
         """The open question that an answer is meant for.
 
         Raises:
-            Refused: closed meanwhile, another one is open, somebody else is answering, or no such option.
+            RefusedError: closed meanwhile, another one is open, somebody else is answering, or no such option.
         """
         if press.question_id in self.model.closed:
-            raise Refused(f"This question is closed, {self.model.closed[press.question_id]}.")
+            raise RefusedError(f"This question is closed, {self.model.closed[press.question_id]}.")
         question = self.model.open_question()
         if question is None or question.question_id != press.question_id:
-            raise Refused("This question is not open any more.")
+            raise RefusedError("This question is not open any more.")
         other = self.model.answering.get(press.question_id)
         if other is not None:
-            raise Refused(f"{other} is answering this question right now.")
+            raise RefusedError(f"{other} is answering this question right now.")
         if not 0 <= press.option < len(question.options):
-            raise Refused("This question has no such option.")
+            raise RefusedError("This question has no such option.")
         return question
 
     def _send(self, session: Session, press: Press, operator: str, question: Any, detail: str, now: Now) -> Effects:
@@ -262,16 +284,20 @@ class PanelCore(Core):
             session = self.sessions.get(press.browser)
             session.notice, session.notice_good = words, good
             who = pending.operator or session.who()
-        except Refused:
+        except RefusedError:
             who = pending.operator or f"browser {press.browser}"
         code = "panel.accepted" if good else "panel.not_accepted"
         values = {"who": who, "command": press.act.value, "tag": tag}
-        effects.append(Emit(code, f"{who}: {words}", Severity.INFO if good else Severity.WARN, self._job_id(), values=values))
+        effects.append(
+            Emit(code, f"{who}: {words}", Severity.INFO if good else Severity.WARN, self._job_id(), values=values)
+        )
         return effects
 
     def _refuse(self, session: Session | None, press: Press, sentence: str, now: Now) -> Effects:
         self._refused += 1
-        diagnosis = Diagnose("commands", 0, f"{self._refused} refused since start; last: {sentence}", {"refused": self._refused})
+        diagnosis = Diagnose(
+            "commands", 0, f"{self._refused} refused since start; last: {sentence}", {"refused": self._refused}
+        )
         if session is None:
             return [diagnosis]
         session.notice, session.notice_good = sentence, False
@@ -296,4 +322,3 @@ class PanelCore(Core):
 
 def _with_reason(press: Press, reason: str) -> Press:
     return Press(press.browser, press.act, press.nonce, name=press.name, reason=reason)
-

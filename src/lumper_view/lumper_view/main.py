@@ -4,7 +4,6 @@ import sys
 
 from lumper_ros.host import run_core
 from lumper_ros.interfaces import MARKERS, PANEL
-
 from lumper_view.parameters import MarkersParameters, PanelParameters
 
 

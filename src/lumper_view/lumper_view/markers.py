@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
-from lumper_ros.convert import to_point, to_pose, to_time
+from geometry_msgs.msg import Point, Pose, Vector3
 from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from lumper_ros.convert import to_point, to_pose, to_time
 from lumper_view.scene import LOOK_RGB, Body, Look, Scene
 
 Key = tuple[str, int]
@@ -16,6 +16,8 @@ Key = tuple[str, int]
 FRAME = "trailer"
 # A deletion is repeated so that a viewer that missed one message still loses the marker.
 DELETE_REPEATS = 10
+# In between only what changed is sent; the last message of a quiet scene is always the whole, for those who come later.
+WHOLE_PERIOD_S = 1.0
 TEXT_HEIGHT_M = 0.16
 _ALPHA = {Look.HIDDEN: 0.35, Look.SEEN: 0.9}
 _TEXT_LOOKS = frozenset((Look.UNSAFE, Look.CANNOT, Look.UNCERTAIN, Look.ON_FLOOR, Look.SKIPPED))
@@ -27,6 +29,9 @@ def _colour(rgb: tuple[int, int, int], alpha: float = 1.0) -> ColorRGBA:
     return ColorRGBA(r=rgb[0] / 255, g=rgb[1] / 255, b=rgb[2] / 255, a=alpha)
 
 
+_LOOK_COLOUR = {look: _colour(LOOK_RGB[look], _ALPHA.get(look, 1.0)) for look in Look}
+
+
 class MarkerBook:
     """The markers shown now, and those that have to go."""
 
@@ -36,19 +41,24 @@ class MarkerBook:
         self._leaving: dict[Key, int] = {}
         self._header = Header(frame_id=FRAME, stamp=to_time(stamp_s))
         self._first = True
-        self._changed = False
+        self._whole_s = float("-inf")
+        self._partial = False
+        self._changed: set[Key] = set()
         self._wanted: set[Key] = set()
 
-    def update(self, scene: Scene, bodies: Iterable[Body], stamp_s: float, reasons: bool = True) -> MarkerArray | None:
-        """All markers of the scene, with deletions of those gone; None when nothing changed since the last one.
+    def update(
+        self, scene: Scene, bodies: Iterable[Body], stamp_s: float, steady_s: float, reasons: bool = True
+    ) -> MarkerArray | None:
+        """The markers that changed, with deletions of those gone, and once a second all; None when there is nothing to say.
 
         Args:
             bodies: boxes of base and conveyor.
             stamp_s: ROS time for the headers. One Header object is shared by all markers.
+            steady_s: monotonic clock.
             reasons: also write why cartons are not taken.
         """
         self._header.stamp = to_time(max(0.0, stamp_s))
-        self._changed = self._first
+        self._changed = set()
         self._wanted = set()
         self._leaving = {key: left for key, left in self._leaving.items() if left > 0}
         self._cartons(scene, reasons)
@@ -60,10 +70,15 @@ class MarkerBook:
         for key in [key for key in self._markers if key not in self._wanted]:
             del self._markers[key], self._made_from[key]
             self._leaving[key] = DELETE_REPEATS
-            self._changed = True
-        if not self._changed and not self._leaving:
+        due = self._partial and steady_s - self._whole_s >= WHOLE_PERIOD_S
+        if not (self._first or self._changed or self._leaving or due):
             return None
-        array = [*self._deletions(), *self._markers.values()]
+        if self._first or due or len(self._changed) == len(self._markers):
+            array = [*self._deletions(), *self._markers.values()]
+            self._whole_s, self._partial = steady_s, False
+        else:
+            array = [*self._deletions(), *(self._markers[key] for key in self._markers if key in self._changed)]
+            self._partial = True
         if self._first:
             array.insert(0, Marker(header=self._header, action=Marker.DELETEALL))
             self._first = False
@@ -78,7 +93,7 @@ class MarkerBook:
         self._wanted.add(key)
         if self._made_from.get(key) == made_from:
             return None
-        self._changed = True
+        self._changed.add(key)
         self._made_from[key] = made_from
         marker = self._markers.get(key)
         if marker is None:
@@ -90,7 +105,11 @@ class MarkerBook:
 
     def _cartons(self, scene: Scene, reasons: bool) -> None:
         cartons = scene.cartons
-        rows = np.concatenate([cartons.positions, cartons.quaternions, cartons.sizes], axis=1).tolist() if cartons.ids else []
+        rows = (
+            np.concatenate([cartons.positions, cartons.quaternions, cartons.sizes], axis=1).tolist()
+            if cartons.ids
+            else []
+        )
         for carton_id, row, look, place, reason in zip(
             cartons.ids, rows, cartons.looks, cartons.order, cartons.reasons, strict=True
         ):
@@ -98,12 +117,12 @@ class MarkerBook:
             marker = self._slot(("cartons", number), (row, look))
             if marker is not None:
                 marker.type = Marker.CUBE
-                marker.pose = Pose(
-                    position=Point(x=row[0], y=row[1], z=row[2]),
-                    orientation=Quaternion(x=row[3], y=row[4], z=row[5], w=row[6]),
-                )
-                marker.scale = Vector3(x=row[7], y=row[8], z=row[9])
-                marker.color = _colour(LOOK_RGB[look], _ALPHA.get(look, 1.0))
+                # Filled in place: making four new message objects for each carton would cost more than all the rest.
+                position, orientation, scale = marker.pose.position, marker.pose.orientation, marker.scale
+                position.x, position.y, position.z = row[0], row[1], row[2]
+                orientation.x, orientation.y, orientation.z, orientation.w = row[3], row[4], row[5], row[6]
+                scale.x, scale.y, scale.z = row[7], row[8], row[9]
+                marker.color = _LOOK_COLOUR[look]
             if place:
                 self._text("order", number, (row[0] - row[7] / 2 - 0.05, row[1], row[2]), str(place), 1.6)
             elif look is Look.HELD:
@@ -137,7 +156,13 @@ class MarkerBook:
             self._box("unknown", number, pose, (size[0], size[1], size[2]), (120, 120, 160), 0.15)
 
     def _box(
-        self, ns: str, number: int, pose: Pose, size: tuple[float, float, float], rgb: tuple[int, int, int], alpha: float
+        self,
+        ns: str,
+        number: int,
+        pose: Pose,
+        size: tuple[float, float, float],
+        rgb: tuple[int, int, int],
+        alpha: float,
     ) -> None:
         p, q = pose.position, pose.orientation
         made_from = tuple(round(v, 4) for v in (p.x, p.y, p.z, q.x, q.y, q.z, q.w, *size))

@@ -11,7 +11,6 @@ from lumper_ros.core import Effects, Now
 from lumper_ros.host import Host
 from lumper_ros.parameters import ParameterError
 from lumper_ros.robot import load_robot, load_trailer
-
 from lumper_view.cloud_view import CloudView
 from lumper_view.commands import Press
 from lumper_view.core import MarkersCore, PanelCore
@@ -28,7 +27,9 @@ MIN_TOKEN = 8
 
 def build_markers(parameters: MarkersParameters) -> MarkersCore:
     """Core of scene_markers."""
-    return MarkersCore(parameters, load_robot(Path(parameters.robot_folder)), load_trailer(Path(parameters.trailer_file)))
+    return MarkersCore(
+        parameters, load_robot(Path(parameters.robot_folder)), load_trailer(Path(parameters.trailer_file))
+    )
 
 
 def load_token(token_file: str) -> tuple[str, bool]:
@@ -41,7 +42,9 @@ def load_token(token_file: str) -> tuple[str, bool]:
         return secrets.token_hex(4), True
     path = Path(token_file).expanduser()
     if not path.is_file():
-        raise ParameterError(f"token_file: {token_file} is not there; write a token of at least {MIN_TOKEN} characters into it")
+        raise ParameterError(
+            f"token_file: {token_file} is not there; write a token of at least {MIN_TOKEN} characters into it"
+        )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ParameterError(f"token_file: {token_file} can be read by others; chmod 600 and change the token")
     token = path.read_text("utf-8", errors="replace").strip()
@@ -91,11 +94,20 @@ class PanelNodeCore(PanelCore):
 
         self._page = Page(parameters.host, parameters.port, submit, connected, disconnected)
         self._drawer = SceneDrawer(self._page.server, self._robot, self._trailer, parameters.cloud_points)
-        print(f"operator page: http://{parameters.host}:{self._page.port}", file=sys.stderr, flush=True)
+        print(f"operator page: http://{parameters.host}:{self.port}", file=sys.stderr, flush=True)
         if self._drawn:
             # Not through the node's logger: that would publish it on /rosout.
-            print(f"operator token: {self._token} (for this start; set token_file for a lasting one)", file=sys.stderr, flush=True)
+            print(
+                f"operator token: {self._token} (for this start; set token_file for a lasting one)",
+                file=sys.stderr,
+                flush=True,
+            )
         return super().activate(now)
+
+    @property
+    def port(self) -> int:
+        """The page's port, 0 while it is closed."""
+        return 0 if self._page is None else self._page.port
 
     def deactivate(self, now: Now) -> Effects:
         """Close the page."""
@@ -140,5 +152,3 @@ def attach_panel(host: Host, parameters: PanelParameters) -> None:
     """Give the page its way into the host."""
     core: Any = host.core
     core.attach(host, parameters)
-
-

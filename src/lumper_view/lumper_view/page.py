@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import viser
@@ -41,6 +42,8 @@ class Controls:
     def __init__(self, client: viser.ClientHandle, submit: Submit) -> None:
         self.client = client
         self._submit = submit
+        # Presses come from the server's threads, updates from the host's.
+        self._lock = threading.RLock()
         self._kinds: dict[str, str] = {}
         self._option_buttons: list[Any] = []
         self._shown_question: object = None
@@ -65,7 +68,9 @@ class Controls:
             button.on_click(lambda _, p=percent: self._press(Act.LIMIT, speed=p / 100.0))
             self._limits[percent] = button
         self._sign_in_title = gui.add_html("", order=10)
-        self.name = gui.add_text("Your name", "", order=11, hint=f"at most {MAX_NAME} characters; written on every command")
+        self.name = gui.add_text(
+            "Your name", "", order=11, hint=f"at most {MAX_NAME} characters; written on every command"
+        )
         self.token = gui.add_text("Token", "", order=12, hint="shown on the robot's terminal, or in its token file")
         self.sign_in = self._plain_button("✔ Sign in", "full", 13, "indigo")
         self.sign_in.on_click(lambda _: self._sign_in())
@@ -93,8 +98,11 @@ class Controls:
         self._press(Act.SIGN_IN, name=self.name.value, token=token)
 
     def _ask_reset(self) -> None:
-        if self._reset_modal is not None:
-            return
+        with self._lock:
+            if self._reset_modal is None:
+                self._open_reset()
+
+    def _open_reset(self) -> None:
         modal = self.client.gui.add_modal("Reset after a stop")
         self._reset_modal = modal
         with modal:
@@ -109,21 +117,26 @@ class Controls:
         added = (confirm._impl.uuid, cancel._impl.uuid)
 
         def close() -> None:
-            for uuid in added:
-                self._kinds.pop(uuid, None)
-            self._reset_modal = None
-            modal.close()
+            with self._lock:
+                for uuid in added:
+                    self._kinds.pop(uuid, None)
+                self._reset_modal = None
+                modal.close()
 
-        @confirm.on_click
-        def _(_: Any) -> None:
+        def send() -> None:
             name, reason = who.value, why.value
             close()
             self._press(Act.RESET, name=name, reason=reason)
 
+        confirm.on_click(lambda _: send())
         cancel.on_click(lambda _: close())
 
     def update(self, view: View, session: Session) -> None:
         """Show this browser's own part of the view."""
+        with self._lock:
+            self._update(view, session)
+
+    def _update(self, view: View, session: Session) -> None:
         self._notice.content = html.notice(session.notice, session.notice_good)
         signed_in = bool(session.operator)
         enabled = view.enabled if signed_in else frozenset()
@@ -138,7 +151,9 @@ class Controls:
                 button.label = label
         if self._operator != session.operator:
             self._operator = session.operator
-            words = f"Signed in as <b>{html.escape(session.operator)}</b>" if signed_in else "Read-only. To command, sign in:"
+            words = (
+                f"Signed in as <b>{escape(session.operator)}</b>" if signed_in else "Read-only. To command, sign in:"
+            )
             self._sign_in_title.content = f'<div class="lm lm-h">{words}</div>'
             for element in (self.name, self.token, self.sign_in):
                 element.visible = not signed_in
@@ -187,7 +202,12 @@ class Page:
     """
 
     def __init__(
-        self, host: str, port: int, submit: Submit, connected: Callable[[int, str], None], disconnected: Callable[[int], None]
+        self,
+        host: str,
+        port: int,
+        submit: Submit,
+        connected: Callable[[int, str], None],
+        disconnected: Callable[[int], None],
     ) -> None:
         # Half-open connections of browsers and port scans would each log a traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
@@ -220,18 +240,19 @@ class Page:
         side.dock_left()
         side.set_width(SIDE_WIDTH)
 
-        @server.on_client_connect
-        def _(client: viser.ClientHandle) -> None:
+        def arrive(client: viser.ClientHandle) -> None:
             controls = Controls(client, submit)
             with self._lock:
                 self._controls[client.client_id] = controls
             connected(client.client_id, _address(client))
 
-        @server.on_client_disconnect
-        def _(client: viser.ClientHandle) -> None:
+        def leave(client: viser.ClientHandle) -> None:
             with self._lock:
                 self._controls.pop(client.client_id, None)
             disconnected(client.client_id)
+
+        server.on_client_connect(arrive)
+        server.on_client_disconnect(leave)
 
     @property
     def port(self) -> int:
@@ -266,7 +287,9 @@ class Page:
             with self._lock:
                 controls = self._controls.get(session.browser)
             if controls is not None:
-                controls.update(view, session)
+                # viser refuses to touch the elements of a browser that left while we were at it.
+                with contextlib.suppress(RuntimeError):
+                    controls.update(view, session)
 
     def close(self) -> None:
         """Close the port and all connections."""

@@ -17,7 +17,18 @@ _TONE = {
     Tone.LOST: ("#3a3a3a", "#ffffff"),
 }
 _LEVEL_COLOUR = {0: "#0b5d3b", 1: "#8a5a00", 2: "#b00020", 3: "#555555"}
-_STAGE_COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#7fd1b9", "#e69f00", "#f0e442", "#d55e00", "#cc79a7", "#999999", "#444444")
+_STAGE_COLOURS = (
+    "#0072b2",
+    "#56b4e9",
+    "#009e73",
+    "#7fd1b9",
+    "#e69f00",
+    "#f0e442",
+    "#d55e00",
+    "#cc79a7",
+    "#999999",
+    "#444444",
+)
 # The sign drawn on the carton's face in the 3-D view, so that colour is not the only one.
 LOOK_SIGN = {
     Look.NEXT: "1",
@@ -46,6 +57,7 @@ STYLE = f"""<style>
 .lm-mid {{ font-size: 20px; font-weight: 700; line-height: 1.2; }}
 .lm-small {{ font-size: 15px; color: #333; }}
 .lm-h {{ font-size: 17px; font-weight: 800; margin: 10px 0 4px 0; }}
+.lm.lm-h {{ margin: 10px 10px 4px 10px; }}
 .lm-list {{ font-size: 16px; line-height: 1.35; }}
 .lm-list > div {{ padding: 5px 0; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }}
 .lm-q {{ border: 5px solid #f2c200; border-radius: 10px; padding: 12px 14px; background: #fffbe6; }}
@@ -78,8 +90,10 @@ def button_style(buttons: dict[str, str]) -> str:
         )
         width = {"half": "50%", "third": "25%"}.get(kind)
         if width:
-            rules.append(f"div:has(> {element}){{display:inline-block!important;width:calc({width} - 12px)!important;margin:0 6px!important;"
-                "vertical-align:top;}")
+            rules.append(
+                f"div:has(> {element}){{display:inline-block!important;width:calc({width} - 12px)!important;margin:0 6px!important;"
+                "vertical-align:top;}"
+            )
         if kind == "stop":
             # Stays in sight however far the panel is scrolled.
             rules.append(f"div:has(> {element}){{position:sticky;top:0;z-index:50;background:#fff;padding-top:6px;}}")
@@ -157,7 +171,7 @@ def plot(per_minute: tuple[int, ...]) -> str:
     )
     times = "".join(
         f'<text x="{30 + 400 * (60 - m) / 60:.0f}" y="130" text-anchor="{"end" if not m else "middle"}" font-size="15">'
-        f'{"now" if not m else f"{m} min"}</text>'
+        f"{'now' if not m else f'{m} min'}</text>"
         for m in (60, 40, 20, 0)
     )
     return (

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import trimesh
 import viser
-from lumper_ros.robot import Robot, Trailer
 from numpy.typing import NDArray
 
+from lumper_ros.robot import Robot, Trailer
 from lumper_view.scene import LOOK_RGB, Arrow, Body, Cartons, Floats, Look, Scene
 
 _CUBE = trimesh.creation.box((1.0, 1.0, 1.0))
@@ -50,7 +50,10 @@ def carton_lines(cartons: Cartons) -> tuple[NDArray[np.float32], NDArray[np.uint
         rows = [i for i, other in enumerate(cartons.looks) if other is look]
         if rows:
             local = np.array([[(-0.502, *a), (-0.502, *b)] for a, b in strokes]).reshape(1, -1, 3)
-            moved = rotate(cartons.quaternions[rows], local * cartons.sizes[rows][:, None]) + cartons.positions[rows][:, None]
+            moved = (
+                rotate(cartons.quaternions[rows], local * cartons.sizes[rows][:, None])
+                + cartons.positions[rows][:, None]
+            )
             segments.append(moved.reshape(-1, 2, 3))
     lines = np.concatenate(segments).astype(np.float32)
     return lines, np.full((len(lines), 2, 3), 25, np.uint8)

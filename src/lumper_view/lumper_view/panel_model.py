@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from lumper_msgs.msg import Event, JobState, SafetyState
+
 from lumper_ros import interfaces
 from lumper_ros.convert import seconds
 from lumper_ros.core import Now
-
 from lumper_view import words
 from lumper_view.sessions import plain
 from lumper_view.words import Headline
@@ -145,8 +145,14 @@ class PanelModel:
     def _take_diagnostics(self, message: Any, now: Now) -> None:
         for status in list(message.status)[:50]:
             node, _, part = plain(status.name, 80).partition(":")
-            level = status.level[0] if isinstance(status.level, bytes | bytearray) and status.level else int(status.level or 0)
-            self._status.setdefault(node.strip(), {})[part.strip()] = _Status(level, plain(status.message, 160), now.steady_s)
+            level = (
+                status.level[0]
+                if isinstance(status.level, bytes | bytearray) and status.level
+                else int(status.level or 0)
+            )
+            self._status.setdefault(node.strip(), {})[part.strip()] = _Status(
+                level, plain(status.message, 160), now.steady_s
+            )
         while len(self._status) > 40:
             del self._status[min(self._status, key=lambda n: max(s.heard_s for s in self._status[n].values()))]
 
@@ -364,4 +370,3 @@ def clock_text(stamp_s: float) -> str:
         return datetime.fromtimestamp(stamp_s).strftime("%H:%M:%S")
     whole = int(stamp_s)
     return f"{whole // 3600:d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-

@@ -22,13 +22,17 @@ class PanelParameters:
     robot_folder: str = parameter(doc="folder with arm.yaml and the URDF")
     trailer_file: str = parameter(doc="path of trailer.yaml")
     host: str = parameter("127.0.0.1", doc="address to listen on; anything but loopback needs token_file")
-    port: int = parameter(8080, doc="TCP port of the page; the next free one is taken when it is in use", low=1, high=65535)
+    port: int = parameter(
+        8080, doc="TCP port of the page; the next free one is taken when it is in use", low=1, high=65535
+    )
     token_file: str = parameter(
         "", doc="file with the operators' token, mode 0600; empty = a new token at each start, shown on the terminal"
     )
     authentication: bool = parameter(True, doc="sign commands with the robot's key (key_file)")
     key_file: str = parameter("", doc="file with the robot's key, mode 0600; needed while authentication is on")
-    cloud_points: int = parameter(4000, doc="points of the camera's cloud shown at most; 0 shows none", low=0, high=20000)
+    cloud_points: int = parameter(
+        4000, doc="points of the camera's cloud shown at most; 0 shows none", low=0, high=20000
+    )
 
     def validate(self) -> list[str]:
         """Faults of values that do not fit together."""

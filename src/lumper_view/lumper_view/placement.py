@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from lumper_ros.robot import Robot, Trailer
-from lumper_ros.tf import TransformBuffer, TransformError
 from numpy.typing import NDArray
 
+from lumper_ros.robot import Robot, Trailer
+from lumper_ros.tf import TransformBuffer, TransformError
 from lumper_view.scene import Body, Cartons
 
 Floats = NDArray[np.float64]
@@ -145,8 +145,7 @@ def _shift(xyz: Sequence[float]) -> Floats:
 
 def _in_box(points: Floats, transform: Floats, size: Floats, margin: float) -> NDArray[np.bool_]:
     local = (points - transform[:3, 3]) @ transform[:3, :3]
-    inside: NDArray[np.bool_] = (np.abs(local[:, :2]) < size[:2] / 2 + margin).all(axis=1)
-    return inside
+    return np.asarray((np.abs(local[:, :2]) < size[:2] / 2 + margin).all(axis=1))
 
 
 def _in_any_carton(points: Floats, cartons: Cartons, margin: float) -> NDArray[np.bool_]:

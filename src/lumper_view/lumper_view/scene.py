@@ -216,7 +216,10 @@ def cartons_of(
     """
     order: dict[int, int] = {}
     reasons: dict[int, str] = {}
-    looks = {carton_id: _STATE_LOOK.get(state, Look.UNCERTAIN) for carton_id, state in zip(shapes.ids, shapes.states, strict=True)}
+    looks = {
+        carton_id: _STATE_LOOK.get(state, Look.UNCERTAIN)
+        for carton_id, state in zip(shapes.ids, shapes.states, strict=True)
+    }
     if plan is not None:
         for item in plan.rejected:
             look = _REASON_LOOK.get(item.reason, Look.CANNOT)
@@ -333,4 +336,3 @@ def legend(cartons: Cartons) -> Mapping[Look, int]:
     for look in cartons.looks:
         counts[look] = counts.get(look, 0) + 1
     return counts
-

@@ -21,7 +21,7 @@ RECORD_PERIOD_S = 1.0
 MAX_BROWSERS = 32
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A command is not carried out; the text says why, for people."""
 
 
@@ -37,17 +37,17 @@ def check_text(text: str, what: str, low: int, high: int) -> str:
     """What a person typed, without blanks around it.
 
     Raises:
-        Refused: too short, too long, or with characters that cannot be seen.
+        RefusedError: too short, too long, or with characters that cannot be seen.
     """
     if len(text) > 4 * high:
-        raise Refused(f"{what}: {len(text)} characters are too many, at most {high} are allowed.")
+        raise RefusedError(f"{what}: {len(text)} characters are too many, at most {high} are allowed.")
     stripped = text.strip()
     if len(stripped) < low:
-        raise Refused(f"{what}: please write at least {low} character{'s' if low > 1 else ''}.")
+        raise RefusedError(f"{what}: please write at least {low} character{'s' if low > 1 else ''}.")
     if len(stripped) > high:
-        raise Refused(f"{what}: {len(stripped)} characters are too many, at most {high} are allowed.")
+        raise RefusedError(f"{what}: {len(stripped)} characters are too many, at most {high} are allowed.")
     if not stripped.isprintable():
-        raise Refused(f"{what}: contains characters that cannot be shown; use letters, digits and blanks.")
+        raise RefusedError(f"{what}: contains characters that cannot be shown; use letters, digits and blanks.")
     return stripped
 
 
@@ -96,10 +96,10 @@ class Sessions:
 
     def get(self, browser: int) -> Session:
         """Raises:
-        Refused: the browser is not connected (any more).
+        RefusedError: the browser is not connected (any more).
         """
         if browser not in self._sessions:
-            raise Refused("This page is no longer connected. Load it again.")
+            raise RefusedError("This page is no longer connected. Load it again.")
         return self._sessions[browser]
 
     def all(self) -> list[Session]:
@@ -109,33 +109,35 @@ class Sessions:
         """Let a browser command under a person's name.
 
         Raises:
-            Refused: bad name, wrong token, or too many wrong tokens of late.
+            RefusedError: bad name, wrong token, or too many wrong tokens of late.
         """
         self._wrong_at_s = [at for at in self._wrong_at_s if now_s - at < WRONG_WINDOW_S]
         if len(self._wrong_at_s) >= WRONG_TOKENS:
             wait_s = WRONG_WINDOW_S - (now_s - self._wrong_at_s[0])
-            raise Refused(f"Too many wrong tokens. Try again in {max(1, round(wait_s))} s.")
+            raise RefusedError(f"Too many wrong tokens. Try again in {max(1, round(wait_s))} s.")
         checked = check_text(name, "Your name", 1, MAX_NAME)
         if not token:
-            raise Refused("Token: please enter the operators' token. It is on the robot's terminal or in its token file.")
+            raise RefusedError(
+                "Token: please enter the operators' token. It is on the robot's terminal or in its token file."
+            )
         if len(token) > MAX_TOKEN or not hmac.compare_digest(token.strip().encode(errors="replace"), self._token):
             self._wrong_at_s.append(now_s)
-            raise Refused("Token: this is not the operators' token. Nothing was done.")
+            raise RefusedError("Token: this is not the operators' token. Nothing was done.")
         session.operator = checked
 
     def require_operator(self, session: Session, now_s: float) -> str:
         """The operator's name, having counted one command.
 
         Raises:
-            Refused: nobody has signed in, or commands come too fast.
+            RefusedError: nobody has signed in, or commands come too fast.
         """
         session.tokens = min(BURST, session.tokens + (now_s - session.refilled_s) * REFILL_PER_S)
         session.refilled_s = now_s
         if session.tokens < 1.0:
-            raise Refused("Too many commands at once. Wait a second, then press again.")
+            raise RefusedError("Too many commands at once. Wait a second, then press again.")
         session.tokens -= 1.0
         if not session.operator:
-            raise Refused("This page is read-only. Sign in with your name and the token first.")
+            raise RefusedError("This page is read-only. Sign in with your name and the token first.")
         return session.operator
 
     def may_record(self, session: Session, now_s: float) -> int | None:

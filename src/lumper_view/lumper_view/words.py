@@ -197,7 +197,8 @@ def minutes(duration_s: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    return f"{round(100 * fraction)} %" if math.isfinite(fraction) else "unknown"
+    hundredths = 100 * fraction
+    return f"{hundredths:.0f} %" if math.isfinite(hundredths) else "unknown"
 
 
 def _causes(state: Any, effect: int) -> list[Any]:
@@ -215,7 +216,9 @@ def needs_reset(state: Any) -> bool:
     return any(c.latched for c in state.causes)
 
 
-def headline(safety: Any | None, safety_silent: bool, job: Any | None, job_silent: bool, conveyor: Any | None) -> Headline:
+def headline(
+    safety: Any | None, safety_silent: bool, job: Any | None, job_silent: bool, conveyor: Any | None
+) -> Headline:
     """The statement at the top of the page. Safety comes first, then what the job waits for, then what it does.
 
     Args:

@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from lumper_ros.robot import Robot, Trailer, load_robot, load_trailer
 
 HERE = Path(__file__).resolve().parent

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import view_scenario as scenario
 from lumper_msgs.msg import SafetyState
+from visualization_msgs.msg import Marker, MarkerArray
+
 from lumper_ros.core import Diagnose, Now, Publish
 from lumper_ros.robot import Robot, Trailer
 from lumper_view.core import MarkersCore
 from lumper_view.markers import DELETE_REPEATS
 from lumper_view.parameters import MarkersParameters
-from visualization_msgs.msg import Marker, MarkerArray
 
 
-@pytest.fixture()
+@pytest.fixture
 def core(robot: Robot, trailer: Trailer) -> MarkersCore:
     return MarkersCore(MarkersParameters("", ""), robot, trailer)
 
@@ -52,7 +53,17 @@ def test_shows_everything_there_is(core: MarkersCore, robot: Robot) -> None:
     array = _tick(core)
     assert array is not None and array.markers[0].action == Marker.DELETEALL
     shown = _shown(array)
-    assert {ns for ns, _ in shown} == {"cartons", "order", "reasons", "grasp", "extraction", "unknown", "robot", "people", "safety"}
+    assert {ns for ns, _ in shown} == {
+        "cartons",
+        "order",
+        "reasons",
+        "grasp",
+        "extraction",
+        "unknown",
+        "robot",
+        "people",
+        "safety",
+    }
     assert len([1 for ns, _ in shown if ns == "cartons"]) == 60
     assert shown["order", messages["plan"].picks[1].carton_ids[0]].text == "2"
     assert "1.9 m" in shown["safety", 1].text
@@ -78,30 +89,37 @@ def test_gone_cartons_are_deleted_and_said_more_than_once(core: MarkersCore, rob
     gone = load.cartons.pop(0).id
     _feed(core, {"wall": load})
     for _ in range(DELETE_REPEATS):
-        array = _tick(core)
+        array = _tick(core, 1.5)
         assert array is not None
         deleted = {(m.ns, m.id) for m in array.markers if m.action == Marker.DELETE}
         assert ("cartons", gone) in deleted
         assert ("cartons", gone) not in _shown(array)
-    assert _tick(core) is None
+    assert _tick(core, 1.5) is None
     _feed(core, {"wall": scenario.wall(40)})
     again = _tick(core)
     assert again is not None and ("cartons", gone) in _shown(again)
 
 
-def test_a_late_viewer_sees_the_whole_from_one_message(core: MarkersCore, robot: Robot) -> None:
+def test_in_between_only_what_changed_and_then_the_whole_for_late_viewers(core: MarkersCore, robot: Robot) -> None:
     messages = scenario.everything(robot, 40, 1.0)
+    del messages["scan/front"]
     _feed(core, messages)
     _tick(core)
     load = scenario.wall(40)
     load.cartons[3].pose.position.x += 0.1
-    _feed(core, {"wall": load}, 2.0)
-    array = _tick(core, 2.0)
-    assert array is not None
-    shown = _shown(array)
+    _feed(core, {"wall": load}, 1.25)
+    part = _tick(core, 1.25)
+    assert part is not None
+    moved = _shown(part)
+    assert {key for key in moved if key[0] == "cartons"} == {("cartons", load.cartons[3].id)}
+    assert _tick(core, 1.5) is None
+    whole = _tick(core, 2.0)
+    assert whole is not None
+    shown = _shown(whole)
     assert len([1 for ns, _ in shown if ns == "cartons"]) == 40
     assert shown["cartons", load.cartons[3].id].pose.position.x == pytest.approx(load.cartons[3].pose.position.x)
     assert shown["cartons", 1].header.stamp.sec == 2
+    assert _tick(core, 9.0) is None
 
 
 def test_stop_changes_the_field(core: MarkersCore, robot: Robot) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from chromium import CHROMIUM, Browser, Tab
+
 from lumper_ros.auth import create_key
 
 pytestmark = [
@@ -89,7 +90,9 @@ class Stage:
             "PYTHONUNBUFFERED": "1",
         }
         here = Path(__file__).resolve().parent
-        self.peer = Process([sys.executable, str(here / "view_peer.py"), str(ROOT / "config"), str(folder / "key"), "60"], self.env)
+        self.peer = Process(
+            [sys.executable, str(here / "view_peer.py"), str(ROOT / "config"), str(folder / "key"), "60"], self.env
+        )
         self.peer.wait_line('"ready"')
         self.start_panel()
 
@@ -134,7 +137,7 @@ def browser() -> Iterator[Browser]:
         yield made
 
 
-@pytest.fixture()
+@pytest.fixture
 def tab(stage: Stage, browser: Browser) -> Iterator[Tab]:
     stage.peer.tell("nobody")
     made = browser.open(stage.url)

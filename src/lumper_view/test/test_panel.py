@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lumper_msgs.msg import Event, JobState, SafetyState
 from lumper_msgs.srv import AnswerAssist, JobCommand, ResetSafety, SetSpeedLimit
+from std_srvs.srv import Trigger
+
 from lumper_ros.auth import CommandVerifier
 from lumper_ros.core import CallService, Diagnose, Effects, Emit, Now, Severity
 from lumper_ros.robot import Robot, Trailer
@@ -16,7 +18,6 @@ from lumper_view.commands import Act, Press
 from lumper_view.core import PanelCore
 from lumper_view.parameters import PanelParameters
 from lumper_view.sessions import BURST, MAX_BROWSERS, MAX_NAME, WRONG_TOKENS, WRONG_WINDOW_S, plain
-from std_srvs.srv import Trigger
 
 TOKEN = "hill-lamp-27"
 KEY = bytes(range(32))
@@ -52,7 +53,7 @@ class Desk:
         return self.core.sessions.get(browser).notice
 
 
-@pytest.fixture()
+@pytest.fixture
 def desk(robot: Robot, trailer: Trailer) -> Desk:
     made = Desk(robot, trailer)
     for name, message in scenario.everything(robot, 20, START_S).items():
@@ -129,7 +130,9 @@ def test_anybody_may_stop_even_in_a_flood(desk: Desk) -> None:
     assert call.name == "safety/stop"
     assert _calls(desk.press(Act.STOP)) == [], "the first is still on its way"
     assert len(_calls(desk.press(Act.STOP, 2))) == 1
-    effects = desk.core.service_result("safety/stop", call.tag, Trigger.Response(success=True, message="stopped"), desk.now)
+    effects = desk.core.service_result(
+        "safety/stop", call.tag, Trigger.Response(success=True, message="stopped"), desk.now
+    )
     (event,) = _events(effects)
     assert event.values["who"] == "unnamed browser 1 at 10.0.0.1"
     assert len(_calls(desk.press(Act.STOP))) == 1
@@ -177,7 +180,11 @@ def test_two_people_at_once_and_answers_to_a_closed_question(desk: Desk) -> None
     desk.take("assist/request", scenario.question("q-7"))
     effects = desk.press(Act.ANSWER, 1, question_id="q-7", option=1)
     (call,) = _calls(effects)
-    assert (call.name, call.request.option_key, list(call.request.carton_ids)) == ("assist/answer", "treat_as_two", [12, 13])
+    assert (call.name, call.request.option_key, list(call.request.carton_ids)) == (
+        "assist/answer",
+        "treat_as_two",
+        [12, 13],
+    )
     signed = {"question_id": "q-7", "option_key": "treat_as_two", "carton_ids": [12, 13]}
     assert CommandVerifier(KEY, 5.0).check("assist/answer", signed, call.request.auth, desk.at_s) == ""
     assert "Anna is answering" in _refused(desk.press(Act.ANSWER, 2, question_id="q-7", option=0))

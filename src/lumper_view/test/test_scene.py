@@ -9,6 +9,7 @@ import view_scenario as scenario
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lumper_msgs.msg import Carton, PlannedPick, RejectedCarton, SafetyState
+
 from lumper_ros.core import Now
 from lumper_ros.robot import Robot, Trailer
 from lumper_view import scene as sc
@@ -146,8 +147,8 @@ def test_people_outside_the_trailer_walls_are_not_invented(robot: Robot, trailer
 
 
 def test_clusters_keep_two_people_apart_and_drop_specks() -> None:
-    a = np.random.default_rng(3).normal([0, 0, 0], 0.03, (10, 3))
-    points = np.concatenate([a, a + [1.5, 0, 0], [[5, 5, 0]]])
+    a = np.random.default_rng(3).normal(0.0, 0.03, (10, 3))
+    points = np.concatenate([a, a + np.array([1.5, 0.0, 0.0]), np.array([[5.0, 5.0, 0.0]])])
     assert clusters(points).shape == (2, 2)
 
 

@@ -7,12 +7,15 @@ import view_scenario as scenario
 from hypothesis import given
 from hypothesis import strategies as st
 from lumper_msgs.msg import BrokerState, JobState, OutcomeCode, PlannedPick, RejectedCarton, SafetyCause, SafetyState
+
 from lumper_view import words
 
 
 def _constants(message: type, prefix: str = "", without: tuple[str, ...] = ()) -> dict[str, int]:
     named = {
-        name: getattr(message, name) for name in dir(message) if name.isupper() and name.startswith(prefix) and not name[0] == "_"
+        name: getattr(message, name)
+        for name in dir(message)
+        if name.isupper() and name.startswith(prefix) and name[0] != "_"
     }
     return {n: v for n, v in named.items() if isinstance(v, int) and not (without and n.startswith(without))}
 
@@ -36,7 +39,9 @@ def test_every_code_has_words(message: type, prefix: str, without: tuple[str, ..
 
 
 def test_reduced_says_how_much_and_why() -> None:
-    line = words.headline(scenario.safety(SafetyState.REDUCED, 0.4, 1.9), False, scenario.job(), False, scenario.conveyor())
+    line = words.headline(
+        scenario.safety(SafetyState.REDUCED, 0.4, 1.9), False, scenario.job(), False, scenario.conveyor()
+    )
     assert line.title == "Picking"
     assert "Reduced to 40 %: person 1.9 m away" in line.why
 
@@ -66,7 +71,12 @@ def test_latched_stop_asks_for_a_reset_only_once_the_cause_is_gone() -> None:
     stopped = scenario.safety(SafetyState.PROTECTIVE_STOP)
     assert words.headline(stopped, False, None, True, None).why.endswith("Reset, then resume.")
     stopped.causes.append(
-        SafetyCause(code=SafetyCause.SCAN_STALE, effect=SafetyCause.EFFECT_PROTECTIVE_STOP, text="scan/front silent", present=True)
+        SafetyCause(
+            code=SafetyCause.SCAN_STALE,
+            effect=SafetyCause.EFFECT_PROTECTIVE_STOP,
+            text="scan/front silent",
+            present=True,
+        )
     )
     assert "Remove the cause first, then reset" in words.headline(stopped, False, None, True, None).why
 

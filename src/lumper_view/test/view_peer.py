@@ -18,6 +18,7 @@ import rclpy
 import view_scenario as scenario
 from lumper_msgs.msg import Event, JobState, SafetyState
 from lumper_msgs.srv import JobCommand
+
 from lumper_ros.auth import CommandVerifier, load_key
 from lumper_ros.convert import to_time
 from lumper_ros.interfaces import SERVICES, TOPICS, resolve_type
@@ -140,7 +141,9 @@ class Peer:
         joints = scenario.joints(self.robot)
         if not self.stopped:
             t = self.ticks * 0.02
-            joints.position = [p + a for p, a in zip(joints.position, (0.5 * math.sin(t), 0.2 * math.sin(t), 0, 0, 0, 0), strict=True)]
+            joints.position = [
+                p + a for p, a in zip(joints.position, (0.5 * math.sin(t), 0.2 * math.sin(t), 0, 0, 0, 0), strict=True)
+            ]
         self.publish("joint_states", joints)
         if self.ticks % 2 == 0:
             tf = scenario.base_tf()
