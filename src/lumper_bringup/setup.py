@@ -6,17 +6,16 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "lumper_bringup"
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def tree(name: str) -> list[tuple[str, list[str]]]:
-    """Every file below the repository's folder `name`, to share/lumper_bringup/`name`, as paths relative to this file."""
+    """Every file below the repository's folder `name`, to share/lumper_bringup/`name`. Paths must be relative to where setup.py runs."""
     top = REPOSITORY / name
     return [
         (
             str(Path("share", PACKAGE, name, folder.relative_to(top))),
-            [os.path.relpath(file, HERE) for file in sorted(folder.iterdir()) if file.is_file()],
+            [os.path.relpath(file) for file in sorted(folder.iterdir()) if file.is_file()],
         )
         for folder in sorted([top, *(path for path in top.rglob("*") if path.is_dir())])
     ]

@@ -35,7 +35,26 @@ _CANCEL_LIMIT_S = 60.0
 _SETTLE_LIMIT_S = 20.0
 # Signals to the launcher: it stops the nodes within twice 5 s, see the supervisor's ladder.
 _STOP_LIMIT_S = 20.0
+_FAULT = re.compile(r"\[(ERROR|FATAL)\](?!.*process has died)|^lumper_launch:")
 _DEATH = re.compile(rb"\[ERROR\] \[([^\]]+)\]: process has died \[pid \d+, exit code (-?\d+)")
+
+
+class Dispatches:
+    """Trajectories that the broker sent, by its own count, through restarts of the broker."""
+
+    def __init__(self) -> None:
+        self._before = (0, 0)
+        self._now = (0, 0)
+
+    def take(self, dispatched: int, without_permit: int) -> None:
+        """Counts since the broker's start; they fall back to nothing when it is started again."""
+        if dispatched < self._now[0]:
+            self._before = self.total()
+        self._now = (dispatched, without_permit)
+
+    def total(self) -> tuple[int, int]:
+        """(sent, sent without a permit)."""
+        return self._before[0] + self._now[0], self._before[1] + self._now[1]
 
 
 class Client:
@@ -75,9 +94,15 @@ class Client:
         self.first_motion_s: float | None = None
         self.realtime_factor: float | None = None
         self.events: Counter[str] = Counter()
+        self.dispatches = Dispatches()
         self._goal_id = ""
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        for name, take in (("job/state", self._on_job), ("sim/report", self._on_report), ("events", self._on_event)):
+        for name, take in (
+            ("job/state", self._on_job),
+            ("sim/report", self._on_report),
+            ("events", self._on_event),
+            ("motion/state", self._on_motion),
+        ):
             topic = TOPICS[name]
             self.node.create_subscription(resolve_type(topic.type), topic.name, take, qos(topic.profile))
         states = TOPICS["joint_states"]
@@ -117,6 +142,9 @@ class Client:
 
     def _on_event(self, message: Any) -> None:
         self.events[message.code] += 1
+
+    def _on_motion(self, message: Any) -> None:
+        self.dispatches.take(message.dispatched, message.dispatched_without_permit)
 
     def _on_states(self, data: bytes) -> None:
         self._states = data
@@ -313,6 +341,7 @@ def _run(options: Options, scratch: Path) -> int:
         client.ready_s,
         client.first_motion_s,
         time.monotonic() - started_s,
+        *client.dispatches.total(),
         _deaths(output, written),
         dict(client.events),
     )
@@ -321,8 +350,10 @@ def _run(options: Options, scratch: Path) -> int:
         options.report.write_text(json.dumps(run.as_json(), indent=2) + "\n")
     if run.faults():
         text = output.read_text(errors="replace").splitlines()
-        bad = [line for line in text if "[ERROR]" in line or "[FATAL]" in line or line.startswith("lumper_launch:")]
-        print("\n".join(["  Last errors:", *(f"    {line}" for line in bad[-8:])]) if bad else "", file=sys.stderr)
+        bad = [line for line in text if _FAULT.search(line)]
+        print(
+            "\n".join(["  Last errors:", *(f"    {line[:300]}" for line in bad[-8:])]) if bad else "", file=sys.stderr
+        )
     logs = next(
         (line.split()[-1] for line in output.read_text(errors="replace").splitlines() if "All log files" in line), ""
     )

@@ -1,5 +1,6 @@
 """What a demonstration run says at its end, and whether it was a success. Plain data; no ROS, no clock."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -66,6 +67,8 @@ class Run:
     start_to_ready_s: float | None = None
     start_to_first_motion_s: float | None = None
     wall_s: float = 0.0
+    dispatched: int = 0
+    dispatched_without_permit: int = 0
     deaths: tuple[str, ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)
 
@@ -78,6 +81,8 @@ class Run:
             faults.append(f"the job ended with {self.job.outcome_name} ({self.job.outcome}): {self.job.text}")
         elif not self.job.empty_confirmed:
             faults.append("the job did not see the empty trailer")
+        if self.dispatched_without_permit:
+            faults.append(f"{self.dispatched_without_permit} trajectories were sent without a permit")
         if self.physics is None:
             faults.append("the simulation gave no report")
             return faults
@@ -88,9 +93,10 @@ class Run:
         return faults
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the derived figures, for a report file."""
-        faults = self.faults()
-        return {**asdict(self), "falls_per_1000": self.falls_per_1000(), "faults": faults, "success": not faults}
+        """Everything, with the derived figures, for a report file; the job's counts at the top, the physics' apart."""
+        faults, everything = self.faults(), asdict(self)
+        job = everything.pop("job") or {}
+        return {**everything, **job, "falls_per_1000": self.falls_per_1000(), "faults": faults, "success": not faults}
 
     def falls_per_1000(self) -> float | None:
         """Cartons that dropped or tipped, of a thousand; None without physics."""
@@ -109,8 +115,8 @@ def clock(seconds: float) -> str:
 def progress(done: int, total: int, rate_per_h: float, phase: int, text: str, elapsed_s: float, factor: float) -> str:
     """One line while the job runs."""
     word = PHASES[phase] if phase < len(PHASES) else str(phase)
-    why = f": {text}" if text and word in ("waiting", "asking", "paused", "failed") else ""
-    return f"unloading {done} of {total}, {rate_per_h:.0f}/h, {clock(elapsed_s)} at {factor:.1f}x, {word}{why}"
+    shown = text if text and word in ("waiting", "asking", "paused", "failed") else word
+    return f"unloading {done} of {total}, {rate_per_h:.0f}/h, {clock(elapsed_s)} at {factor:.1f}x, {shown}"
 
 
 def render(run: Run) -> str:
@@ -149,10 +155,15 @@ def render(run: Run) -> str:
     ):
         if value is not None:
             row(name, f"{value:.1f} s")
+    row("trajectories sent", f"{run.dispatched}, {run.dispatched_without_permit} of them without a permit")
     if run.realtime_factor is not None:
         row("real-time factor", f"{run.realtime_factor:.2f}")
     if run.deaths:
-        row("processes that died", ", ".join(run.deaths))
+        times = Counter(run.deaths)
+        row(
+            "processes that died",
+            ", ".join(f"{name} {count} times" if count > 1 else name for name, count in times.items()),
+        )
     faults = run.faults()
     lines.append("  The trailer is empty." if not faults else f"  NOT DONE: {'; '.join(faults)}")
     return "\n".join(lines)

@@ -57,8 +57,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
     given = parser.parse_args(arguments)
     if not 1 <= given.cartons <= 400:
         parser.error(f"--cartons {given.cartons}: must be between 1 and 400")
-    if not 0.01 <= given.rate <= 100.0:
-        parser.error(f"--rate {given.rate}: must be between 0.01 and 100")
+    if not 0.1 <= given.rate <= 20.0:
+        parser.error(f"--rate {given.rate}: must be between 0.1 and 20")
     if not 0 <= given.seed < 2**31:
         parser.error(f"--seed {given.seed}: must be between 0 and {2**31 - 1}")
     limit_s = given.time_limit_s
