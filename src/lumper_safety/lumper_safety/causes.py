@@ -9,6 +9,7 @@ from enum import Enum, IntEnum
 from typing import Any
 
 from lumper_msgs.msg import SafetyCause
+
 from lumper_ros.parameters import ParameterError, from_mapping, parameter
 
 
@@ -189,12 +190,16 @@ class Limits:
         doc="a joint may accelerate so many times as hard as planned motion does", low=1.0, high=50.0
     )
     acceleration_window_s: float = parameter(doc="acceleration is the mean over this time", low=0.005, high=0.5)
-    following_error_rad: float = parameter(doc="a joint may be so far from its trajectory at standstill", low=0.01, high=1.0)
+    following_error_rad: float = parameter(
+        doc="a joint may be so far from its trajectory at standstill", low=0.01, high=1.0
+    )
     following_time_s: float = parameter(doc="and as far more as it moves in this time", low=0.0, high=0.5)
     moving_radps: float = parameter(doc="faster than this is moving", low=0.001, high=0.5)
     future_s: float = parameter(doc="a stamp may be so far ahead of our clock", low=0.0, high=1.0)
     clock_jump_s: float = parameter(doc="a clock may step so far against the steady clock", low=0.01, high=1.0)
-    clock_rate_max: float = parameter(doc="simulated time may run so many times as fast as real time", low=1.0, high=1000.0)
+    clock_rate_max: float = parameter(
+        doc="simulated time may run so many times as fast as real time", low=1.0, high=1000.0
+    )
     clock_still_s: float = parameter(doc="ROS time may stand still so long while inputs come", low=0.1, high=10.0)
     scan_invalid_fraction: float = parameter(doc="part of a scan's beams that may be invalid", low=0.0, high=0.5)
     scan_invalid_run_rad: float = parameter(doc="widest run of invalid beams", low=0.0, high=0.2)
@@ -247,7 +252,9 @@ def parse_table(raw: Mapping[str, Any]) -> Table:
         if stale not in Code.__members__:
             faults.append(f"inputs.{name}.stale={stale}: no such cause")
             continue
-        ages[name] = InputRule(name, _number(f"inputs.{name}.max_age_s", row.get("max_age_s"), 0.01, 10.0, faults), Code[stale])
+        ages[name] = InputRule(
+            name, _number(f"inputs.{name}.max_age_s", row.get("max_age_s"), 0.01, 10.0, faults), Code[stale]
+        )
     limits: Limits | None = None
     try:
         limits = from_mapping(Limits, raw.get("limits") or {})

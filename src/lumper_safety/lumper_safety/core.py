@@ -16,11 +16,11 @@ from lumper_ros.robot import Robot, Trailer
 from lumper_safety import inputs
 from lumper_safety.causes import MEANINGS, OPTIONAL, REQUIRED, Code, Effect, Latch, Table
 from lumper_safety.clockwatch import ClockWatch
+from lumper_safety.guard import PersonGuard
 from lumper_safety.joints import JointWatch, Violation
 from lumper_safety.monitor import Decision, Mode, Monitor
 from lumper_safety.parameters import Parameters
 from lumper_safety.reporting import cause_message, diagnostics, mode_event
-from lumper_safety.separation import RunningMax, SpeedScale
 from lumper_safety.space import Space, stamp_of
 from lumper_safety.watches import InputState, LoadWatch, WallWatch
 
@@ -49,18 +49,15 @@ class SafetyMonitor(Core):
         self._monitor = Monitor(table)
         self._space = Space(parameters, robot, trailer)
         self._joints = JointWatch(
-            robot.joint_names, robot.lower_rad, robot.upper_rad, robot.max_speed_radps, robot.max_accel_radps2, table.limits
+            robot.joint_names,
+            robot.lower_rad,
+            robot.upper_rad,
+            robot.max_speed_radps,
+            robot.max_accel_radps2,
+            table.limits,
         )
         self._clock = ClockWatch(table.limits)
-        self._scale = SpeedScale(
-            robot.stopping_time,
-            parameters.arm_speed_max_mps,
-            parameters.intrusion_m + parameters.person_uncertainty_m + parameters.robot_uncertainty_m,
-            parameters.human_speed_mps,
-            parameters.separation_hold_s,
-            parameters.speed_scale_min,
-        )
-        self._reaction = RunningMax(parameters.reaction_window_s, parameters.reaction_floor_s)
+        self._guard = PersonGuard(parameters, robot, self._space)
         self._inputs = {topic: InputState(rule) for topic, rule in table.inputs.items()}
         self._verifier = CommandVerifier(key, parameters.command_window_s)
         self._load = LoadWatch()
@@ -74,13 +71,9 @@ class SafetyMonitor(Core):
         self._loss_stamp_s: dict[Code, float] = {}
         self._limit_of_operator = 1.0
         self._last_reset_by = ""
-        self._separation_m = float("inf")
-        self._required_m = 0.0
         self._decided: Decision | None = None
         self._told: tuple[tuple[int, str, bool], ...] = ()
         self._told_s = float("-inf")
-        self._people_scale = 1.0
-        self._too_fast_s = float("-inf")
         self._store_after_s = float("-inf")
         self._stored: frozenset[tuple[Code, str]] = frozenset()
         self._read: Mapping[str, Callable[[Any, float, Now], str]] = {
@@ -184,10 +177,11 @@ class SafetyMonitor(Core):
 
     def _scan(self, name: str, message: Any, stamp_s: float, now: Now) -> str:
         fault, ranges, invalid = inputs.scan_fault(message, self._space.scanners[name], self._limits)
+        self._inputs[name].invalid_beams += invalid
         if ranges is None:
             return fault
         self._space.scan(name, ranges, stamp_s, now.steady_s, self._loaded)
-        self._reaction.add(now.steady_s, max(0.0, now.ros_s - stamp_s) + self._broker_latency_s)
+        self._guard.measured(now.steady_s, max(0.0, now.ros_s - stamp_s) + self._broker_latency_s)
         self._people(now, latency_s=max(0.0, now.ros_s - stamp_s))
         return ""
 
@@ -285,7 +279,9 @@ class SafetyMonitor(Core):
         return super().service(name, request, now)
 
     def _stop(self, now: Now) -> Effects:
-        self._report(Code.STOP_CALLED, "safety/stop", now, "safety/stop: somebody asked for a stop; reset when it is safe")
+        self._report(
+            Code.STOP_CALLED, "safety/stop", now, "safety/stop: somebody asked for a stop; reset when it is safe"
+        )
         self._monitor.withdraw(Code.STOP_CALLED, "safety/stop", now.steady_s)
         return [*self._decide(now, always=True), Respond(Trigger.Response(success=True, message="stopped; latched"))]
 
@@ -299,7 +295,9 @@ class SafetyMonitor(Core):
             fault = "still present: " + "; ".join(cause.text for cause in blocking)
         if fault:
             text = f"reset by {operator or 'nobody'} refused: {fault}"
-            answer = ResetSafety.Response(accepted=False, text=fault, causes=[cause_message(cause) for cause in blocking])
+            answer = ResetSafety.Response(
+                accepted=False, text=fault, causes=[cause_message(cause) for cause in blocking]
+            )
             values = {"operator": operator, "reason": request.reason}
             return [Respond(answer), Emit("safety.reset_refused", text, Severity.WARN, values=values)]
         self._last_reset_by = operator
@@ -371,7 +369,9 @@ class SafetyMonitor(Core):
         needed = topic in REQUIRED or self._phase in _MOVES_CARTONS
         age_s = state.age_s(now.steady_s)
         if age_s is None and needed:
-            self._report(Code.NEVER_SEEN, topic, now, f"{topic}: not seen since start; {MEANINGS[Code.NEVER_SEEN].remedy}")
+            self._report(
+                Code.NEVER_SEEN, topic, now, f"{topic}: not seen since start; {MEANINGS[Code.NEVER_SEEN].remedy}"
+            )
             return
         monitor.withdraw(Code.NEVER_SEEN, topic, now.steady_s)
         limit_s = state.rule.max_age_s
@@ -393,40 +393,24 @@ class SafetyMonitor(Core):
         return self._space.mass(self._broker.held_carton_ids if self._broker is not None else ())
 
     def _people(self, now: Now, latency_s: float = 0.0) -> None:
-        """Separation with the newest scans and joint states, the scale it leaves, and whether even that is too fast."""
-        position = self._joints.position_rad
-        if position is not None:
-            self._space.set_joints(position, self._joints.velocity_radps)
-        separation_m = self._separation_m = self._space.separation()
         if self._monitor.present(Code.NEVER_SEEN):
-            # No permit anyway, and before base and wall are known every carton would be somebody.
-            self._space.forget_people()
+            self._guard.start_anew()
             self._monitor.withdraw(Code.PERSON_NEAR, "person", now.steady_s)
             return
-        mass_kg, reaction_s = self._mass_kg(), self._reaction.value
-        human_mps = self._space.fastest_person_mps() if np.isfinite(separation_m) else 0.0
-        stamps = [self._inputs[topic].stamp_s for topic in self._space.scanners]
-        age_s = min(max(0.0, now.ros_s - min(stamps)), 1.0) if np.isfinite(min(stamps)) else 0.0
-        # Until the next scan has taken effect: age of this one, a scan's period, and the way to the drives.
-        lag_s = max(age_s, reaction_s) + self._p.scan_period_s
-        scale = self._scale.step(now.steady_s, self._scale.largest(separation_m, lag_s, reaction_s, mass_kg, human_mps))
-        self._people_scale = scale
-        speed_mps, fraction = self._space.speed_mps, self._joints.speed_fraction
-        self._required_m = self._scale.required_at_speed(speed_mps, fraction, reaction_s, mass_kg, human_mps)
-        too_fast = separation_m < self._required_m and self._joints.moving
-        if scale >= 1.0 and not too_fast and now.steady_s - self._too_fast_s >= self._p.separation_hold_s:
+        oldest_s = min(self._inputs[topic].stamp_s for topic in self._space.scanners)
+        finding = self._guard.assess(now, self._joints, oldest_s, self._mass_kg())
+        if finding is None:
             self._monitor.withdraw(Code.PERSON_NEAR, "person", now.steady_s)
             return
-        if too_fast:
-            self._too_fast_s = now.steady_s
-        stop = scale <= 0.0 or now.steady_s - self._too_fast_s < self._p.separation_hold_s
-        limit_m = self._required_m if too_fast else self._scale.required(1.0, reaction_s, mass_kg, human_mps)
-        text = f"person: {separation_m:.2f} m from the arm, full speed needs {limit_m:.2f} m: scale {scale:.2f}"
-        if stop:
-            text = f"person: {separation_m:.2f} m from the arm, which moves at {speed_mps:.2f} m/s: stop"
-        effect = Effect.PROTECTIVE_STOP if stop else Effect.REDUCE
         self._report(
-            Code.PERSON_NEAR, "person", now, text, separation_m, limit_m, effect=effect, latency_s=latency_s
+            Code.PERSON_NEAR,
+            "person",
+            now,
+            finding.text,
+            self._guard.separation_m,
+            finding.limit_m,
+            effect=Effect.PROTECTIVE_STOP if finding.stop else Effect.REDUCE,
+            latency_s=latency_s,
         )
 
     # --- decision ---
@@ -463,7 +447,7 @@ class SafetyMonitor(Core):
     def _decide(self, now: Now, always: bool) -> list[CoreEffect]:
         """Publish the permit: always at a tick, else only where it becomes narrower or the mode changes."""
         before = self._decided
-        decision = self._monitor.decide(min(self._people_scale, self._limit_of_operator))
+        decision = self._monitor.decide(min(self._guard.scale, self._limit_of_operator))
         self._decided = decision
         changed = before is None or before.mode is not decision.mode
         if not (always or changed or (before is not None and decision.speed_scale < before.speed_scale - 0.01)):
@@ -471,7 +455,7 @@ class SafetyMonitor(Core):
         effects: list[CoreEffect] = [Publish("safety/state", self._state(decision, now))]
         if changed:
             ids = (self._job_id, self._plan_id, self._request_id)
-            effects.append(mode_event(before, decision, ids, self._separation_m, self._required_m))
+            effects.append(mode_event(before, decision, ids, self._guard.separation_m, self._guard.required_m))
         return effects
 
     def _state(self, decision: Decision, now: Now) -> SafetyState:
@@ -484,9 +468,9 @@ class SafetyMonitor(Core):
             mode=int(decision.mode),
             speed_scale=decision.speed_scale,
             causes=[cause_message(cause) for cause in decision.causes],
-            separation_m=self._separation_m,
-            required_separation_m=self._required_m,
-            reaction_time_s=self._reaction.value,
+            separation_m=self._guard.separation_m,
+            required_separation_m=self._guard.required_m,
+            reaction_time_s=self._guard.reaction_s,
             last_reset_by=self._last_reset_by,
         )
         state.mac = permit_mac(self._key, state)
@@ -499,7 +483,7 @@ class SafetyMonitor(Core):
         if told == self._told and now.steady_s - self._told_s < 1.0:
             return []
         self._told, self._told_s = told, now.steady_s
-        return diagnostics(self._decided, self._inputs, self._reaction.value, now.steady_s)
+        return diagnostics(self._decided, self._inputs, self._guard.reaction_s, now.steady_s)
 
     def _store(self, now: Now) -> list[CoreEffect]:
         """Latches outlive the process. One record at a time, after the permit: a disk may be slow or full."""

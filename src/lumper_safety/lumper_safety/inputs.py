@@ -28,7 +28,7 @@ class Scanner:
 
     def angles(self) -> Array:
         """(beams,) rad in base_link."""
-        return self.pose[2] + self.angle_min_rad + self.step_rad * np.arange(self.beams)
+        return self.pose[2] + self.angle_min_rad + self.step_rad * np.arange(self.beams, dtype=np.float64)
 
 
 def stamp_fault(stamp_s: float, now_ros_s: float, future_s: float) -> str:
@@ -59,11 +59,19 @@ def scan_fault(message: Any, scanner: Scanner, limits: Limits) -> tuple[str, Arr
     if count:
         if count > limits.scan_invalid_fraction * scanner.beams:
             share = limits.scan_invalid_fraction
-            return f"ranges: {count} of {scanner.beams} are NaN, -inf or below range_min, allowed are {share:.0%}", None, count
+            return (
+                f"ranges: {count} of {scanner.beams} are NaN, -inf or below range_min, allowed are {share:.0%}",
+                None,
+                count,
+            )
         edges = np.flatnonzero(np.diff(np.concatenate(([0], invalid.view(np.int8), [0]))))
         run = int(np.max(edges[1::2] - edges[::2]))
         if run * scanner.step_rad > limits.scan_invalid_run_rad:
-            return f"ranges: {run} neighbouring beams are NaN, -inf or below range_min: they may hide a leg", None, count
+            return (
+                f"ranges: {run} neighbouring beams are NaN, -inf or below range_min: they may hide a leg",
+                None,
+                count,
+            )
     return "", ranges, count
 
 

@@ -8,9 +8,7 @@ from lumper_safety.parameters import Parameters
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_core(
-        "safety_monitor", Parameters, build, tick_hz=50.0, lifecycle=False, on_host=on_host, argv=argv
-    )
+    return run_core("safety_monitor", Parameters, build, tick_hz=50.0, lifecycle=False, on_host=on_host, argv=argv)
 
 
 if __name__ == "__main__":

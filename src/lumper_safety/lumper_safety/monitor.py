@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from lumper_msgs.msg import SafetyState
+
 from lumper_safety.causes import MEANINGS, Code, Effect, Latch, Table
 
 

@@ -69,7 +69,9 @@ def on_host(host: Host, parameters: Parameters) -> None:
     node.create_timer(1.0, collect, clock=steady)
     gc.disable()
     done = raise_priority()
-    host.inject(lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})])
+    host.inject(
+        lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})]
+    )
 
 
 def _rivals(core: Core, count: int, now: Now) -> Effects:

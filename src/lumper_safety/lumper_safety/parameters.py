@@ -21,8 +21,12 @@ class Parameters:
     command_window_s: float = parameter(5.0, low=0.1, high=60.0, doc="largest age of an operator's command on arrival")
     permit_s: float = parameter(0.1, low=0.03, high=0.1, doc="length of the lease that one permit gives")
 
-    human_speed_mps: float = parameter(1.6, low=1.6, high=5.0, doc="vh: speed of a person who is not measured to be faster")
-    intrusion_m: float = parameter(0.20, low=0.0, high=2.0, doc="C: a body part may be so far before what the scanner sees")
+    human_speed_mps: float = parameter(
+        1.6, low=1.6, high=5.0, doc="vh: speed of a person who is not measured to be faster"
+    )
+    intrusion_m: float = parameter(
+        0.20, low=0.0, high=2.0, doc="C: a body part may be so far before what the scanner sees"
+    )
     person_uncertainty_m: float = parameter(0.10, low=0.0, high=1.0, doc="Zd: uncertainty of a person's position")
     robot_uncertainty_m: float = parameter(0.05, low=0.0, high=1.0, doc="Zr: uncertainty of the arm's position")
     reaction_floor_s: float = parameter(0.05, low=0.02, high=1.0, doc="Tr is the largest measured, and at least this")
@@ -32,7 +36,9 @@ class Parameters:
     )
     scan_period_s: float = parameter(0.05, low=0.01, high=0.2, doc="longest time between two scans of a scanner")
     speed_scale_min: float = parameter(0.05, low=0.01, high=0.5, doc="where less than this is left, the arm stops")
-    separation_hold_s: float = parameter(0.5, low=0.5, high=10.0, doc="the speed rises once separation was back for so long")
+    separation_hold_s: float = parameter(
+        0.5, low=0.5, high=10.0, doc="the speed rises once separation was back for so long"
+    )
     unknown_load_kg: float = parameter(30.0, low=0.0, high=107.0, doc="mass assumed of a load that no wall describes")
 
     scan_front_frame: str = parameter("scanner_front", doc="frame_id of scan/front")
@@ -72,5 +78,7 @@ class Parameters:
         for side in ("front", "rear"):
             contour, beams = getattr(self, f"scan_{side}_contour_m"), getattr(self, f"scan_{side}_beams")
             if contour and len(contour) != beams:
-                faults.append(f"scan_{side}_contour_m: {len(contour)} values, must be none or scan_{side}_beams = {beams}")
+                faults.append(
+                    f"scan_{side}_contour_m: {len(contour)} values, must be none or scan_{side}_beams = {beams}"
+                )
         return faults

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def clusters(points: Array, beams: NDArray[np.int64], gap_m: float) -> list[tupl
     step = np.hypot(*np.diff(points, axis=0).T)
     breaks = np.flatnonzero((step > gap_m) | (np.diff(beams) > 4)) + 1
     edges = [0, *breaks.tolist(), len(points)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 class People:
@@ -120,13 +121,13 @@ class People:
         if len(points):
             keep = ~explains(points)
             beams, points = beams[keep], points[keep]
-        found, thin = [], []
+        found: list[Array] = []
+        thin: list[Array] = []
         for start, end in clusters(points, beams, self._tuning.gap_m):
             (found if end - start >= 2 else thin).append(points[start:end])
         # One beam alone may be an edge hit half. Twice in the same place it is something.
-        for single in thin:
-            if len(self._single) and np.hypot(*(self._single - single[0]).T).min() < self._tuning.gap_m:
-                found.append(single)
+        if len(self._single):
+            found.extend(s for s in thin if np.hypot(*(self._single - s[0]).T).min() < self._tuning.gap_m)
         self._single = np.concatenate(thin) if thin else np.zeros((0, 2))
         self._associate(found, time_s, ranges, hides)
 
@@ -143,7 +144,11 @@ class People:
                 track = tracks[row]
                 if distance[row, column] > tuning.gate_m + 1.0:
                     break
-                if column in free and track.seen_s < time_s and distance[row, column] <= self._gate(time_s - track.seen_s):
+                if (
+                    column in free
+                    and track.seen_s < time_s
+                    and distance[row, column] <= self._gate(time_s - track.seen_s)
+                ):
                     free.discard(column)
                     self._follow(track, found[column], centres[column], time_s)
                     kept.append(track)

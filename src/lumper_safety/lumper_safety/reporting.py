@@ -98,6 +98,7 @@ def diagnostics(
             "malformed": state.malformed,
             "late": state.late,
             "out_of_order": state.out_of_order,
+            "invalid_beams": state.invalid_beams,
             "max_age_s": state.rule.max_age_s,
         }
         text = "never seen" if age_s is None else f"{age_s:.3f} s old"

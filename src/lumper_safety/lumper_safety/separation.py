@@ -115,7 +115,9 @@ class SpeedScale:
             max(self._human_mps, human_mps), robot_mps, reaction_s, stopping_s, self._constant_m, 0.0, 0.0
         )
 
-    def largest(self, separation_m: float, lag_s: float, reaction_s: float, mass_kg: float, human_mps: float = 0.0) -> float:
+    def largest(
+        self, separation_m: float, lag_s: float, reaction_s: float, mass_kg: float, human_mps: float = 0.0
+    ) -> float:
         """Largest scale, 0..1, that keeps Sp when it takes effect `lag_s` after the separation was measured.
 
         Until then person and arm may close in on each other: separation - (vh + vr) lag >= Sp(vr).

@@ -98,9 +98,9 @@ class Pile:
 
 def trailer_explains(points: Array, trailer: Trailer, margin_m: float) -> NDArray[np.bool_]:
     """Points on or beyond the trailer's side and back walls; (n, 2) in the trailer frame. Its open end explains nothing."""
-    inside_x = points[:, 0] > 0.0
     beside = np.abs(points[:, 1]) >= trailer.width_m / 2.0 - margin_m
-    return inside_x & (beside | (points[:, 0] >= trailer.length_m - margin_m))
+    result: NDArray[np.bool_] = (points[:, 0] > 0.0) & (beside | (points[:, 0] >= trailer.length_m - margin_m))
+    return result
 
 
 def capsule_distances(points: Array, a: Array, b: Array, radii: Array) -> Array:
@@ -112,18 +112,26 @@ def capsule_distances(points: Array, a: Array, b: Array, radii: Array) -> Array:
     return np.linalg.norm(relative - share[:, :, None] * along, axis=2) - radii
 
 
-def robot_explains(points: Array, height_m: float, a: Array, b: Array, radii: Array, margin_m: float) -> NDArray[np.bool_]:
+def robot_explains(
+    points: Array, height_m: float, a: Array, b: Array, radii: Array, margin_m: float
+) -> NDArray[np.bool_]:
     """Points of the scanners' plane on the robot; (n, 2) and capsules (k, 3) in base_link."""
     grown = radii + margin_m
     touches = (np.minimum(a[:, 2], b[:, 2]) - grown <= height_m) & (np.maximum(a[:, 2], b[:, 2]) + grown >= height_m)
     if not touches.any() or not len(points):
         return np.zeros(len(points), dtype=bool)
     spatial = np.column_stack([points, np.full(len(points), height_m)])
-    return (capsule_distances(spatial, a[touches], b[touches], radii[touches]) <= margin_m).any(axis=1)
+    near = capsule_distances(spatial, a[touches], b[touches], radii[touches]) <= margin_m
+    result: NDArray[np.bool_] = np.asarray(near.any(axis=1))
+    return result
 
 
-def load_explains(points: Array, height_m: float, tool: Array, half_width_m: float, depth_m: float) -> NDArray[np.bool_]:
+def load_explains(
+    points: Array, height_m: float, tool: Array, half_width_m: float, depth_m: float
+) -> NDArray[np.bool_]:
     """Points on what the gripper holds: a box before the suction face. `tool`: 4x4 of tool0 in base_link."""
     spatial = np.column_stack([points, np.full(len(points), height_m)])
     local = (spatial - tool[:3, 3]) @ tool[:3, :3]
-    return (np.abs(local[:, :2]) <= half_width_m).all(axis=1) & (local[:, 2] >= -0.1) & (local[:, 2] <= depth_m)
+    beside = np.abs(local[:, :2]).max(axis=1) > half_width_m
+    result: NDArray[np.bool_] = ~beside & (local[:, 2] >= -0.1) & (local[:, 2] <= depth_m)
+    return result

@@ -18,6 +18,7 @@ class InputState:
     malformed: int = 0
     late: int = 0  # older than the max age on arrival
     out_of_order: int = 0
+    invalid_beams: int = 0  # of all scans
 
     def age_s(self, steady_s: float) -> float | None:
         """Seconds since the last good message; None = never seen."""

@@ -91,7 +91,9 @@ class LiveRobot(Bench):
                     return at_s
             time.sleep(0.0005)
         last = self.last()
-        raise TimeoutError(f"last permit: mode {last.mode}, {[c.text for c in last.causes]}" if last else "no permit came")
+        raise TimeoutError(
+            f"last permit: mode {last.mode}, {[c.text for c in last.causes]}" if last else "no permit came"
+        )
 
     def close(self) -> None:
         rclpy.try_shutdown(context=self.context)
@@ -113,4 +115,6 @@ def start_monitor(folder: Path, domain_id: int, *more: str, authentication: bool
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "LUMPER_STATE_DIR": str(folder / "state"),
     }
-    return subprocess.Popen([*command, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*command, *more], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )

@@ -158,7 +158,11 @@ class Bench:
     def scan(self, side: str) -> LaserScan:
         """Ray-cast of trailer walls, people (two legs of 0.12 m) and the fronts of cartons in the scanners' plane."""
         scanner = self.core._space.scanners[f"scan/{side}"]
-        scene = (tuple(self.people), tuple((c.id, c.pose.position.x, c.pose.position.y) for c in self.cartons), self.base_xy)
+        scene = (
+            tuple(self.people),
+            tuple((c.id, c.pose.position.x, c.pose.position.y) for c in self.cartons),
+            self.base_xy,
+        )
         if self._cast.get(side, (None,))[0] != scene:
             self._cast[side] = (scene, self._ranges(scanner))
         scan = LaserScan(
@@ -248,7 +252,9 @@ class Bench:
     def limit(self, scale: float, operator: str = "Ada") -> SetSpeedLimit.Response:
         self._nonce += 1
         scale = float(np.float32(scale))
-        auth = sign_command(self.key, "safety/speed_limit", {"speed_scale": scale}, operator, SYSTEM_S + self.t, self._nonce)
+        auth = sign_command(
+            self.key, "safety/speed_limit", {"speed_scale": scale}, operator, SYSTEM_S + self.t, self._nonce
+        )
         return self.call("safety/speed_limit", SetSpeedLimit.Request(speed_scale=scale, auth=auth))
 
     def stop(self) -> Trigger.Response:
@@ -274,7 +280,9 @@ def _box_ranges(origin: np.ndarray, direction: np.ndarray, carton: Carton) -> np
     return np.where((near <= far) & (near > 0), near, np.inf)
 
 
-def a_carton(number: int, x: float, y: float, z: float = 0.2, size: tuple[float, float, float] = (0.4, 0.4, 0.4)) -> Carton:
+def a_carton(
+    number: int, x: float, y: float, z: float = 0.2, size: tuple[float, float, float] = (0.4, 0.4, 0.4)
+) -> Carton:
     carton = Carton(id=number, state=Carton.STATE_SEEN, mass_kg=10.0, pose_sigma=[0.005] * 6)
     carton.pose.position.x, carton.pose.position.y, carton.pose.position.z = x, y, z
     carton.pose.orientation.w = 1.0

@@ -143,7 +143,10 @@ def test_latches_and_limit_survive_the_death_of_the_monitor() -> None:
     for effect in bench.effects:
         if isinstance(effect, Persist):
             stored.setdefault(effect.kind, {})[effect.key] = effect.record
-    assert stored == {"latch": {"STOP_CALLED safety/stop": stored["latch"]["STOP_CALLED safety/stop"]}, "limit": {"operator": {"speed_scale": 0.5}}}
+    assert stored == {
+        "latch": {"STOP_CALLED safety/stop": stored["latch"]["STOP_CALLED safety/stop"]},
+        "limit": {"operator": {"speed_scale": 0.5}},
+    }
     bench.core = a_core()
     bench._take(bench.core.restore(stored, bench.now))  # type: ignore[arg-type]
     bench._take(bench.core.activate(bench.now))
@@ -193,7 +196,7 @@ def test_two_monitors_stop_each_other() -> None:
     bench = Bench()
     bench.run(0.14)
     rival = a_core()
-    publish = [e for e in rival.activate(Now(1.0, 1.0, SYSTEM_S)) if isinstance(e, Publish)][0]
+    publish = next(e for e in rival.activate(Now(1.0, 1.0, SYSTEM_S)) if isinstance(e, Publish))
     bench.send("safety/state", publish.message)
     assert not bench.permitted and C.SECOND_MONITOR in bench.codes()
 

@@ -75,7 +75,7 @@ def swing(bench: Bench, lag_s: float, offset_rad: float = 0.0) -> None:
         return ROBOT.poses["home"] + np.array([amplitude * np.sin(rate * t), 0, 0, 0, 0, 0])
 
     def each() -> None:
-        bench.position = command(bench.t - lag_s) + [0, 0, 0, 0, 0, offset_rad]
+        bench.position = command(bench.t - lag_s) + np.eye(6)[5] * offset_rad
         bench.velocity = np.array([amplitude * rate * np.cos(rate * (bench.t - lag_s)), 0, 0, 0, 0, 0])
         bench.broker.joint_names = list(ROBOT.joint_names)
         bench.broker.commanded_position_rad = command(bench.t).tolist()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,8 +139,8 @@ def test_slower_the_nearer_then_stop_then_on_again_after_half_a_second() -> None
         bench.run(0.02)
         scales.append(bench.state.speed_scale)
         modes.append(bench.state.mode)
-    assert all(b <= a + 1e-6 for a, b in zip(scales, scales[1:], strict=False)), "never faster on the way in"
-    assert max(a - b for a, b in zip(scales, scales[1:], strict=False)) < 0.12, "continuous, not a step"
+    assert all(b <= a + 1e-6 for a, b in pairwise(scales)), "never faster on the way in"
+    assert max(a - b for a, b in pairwise(scales)) < 0.12, "continuous, not a step"
     assert modes[0] == SafetyState.RUN and SafetyState.REDUCED in modes and modes[-1] == SafetyState.PROTECTIVE_STOP
     assert not bench.permitted and C.PERSON_NEAR in bench.codes(present=True)
     assert not bench.cause(C.PERSON_NEAR).latched
@@ -160,7 +162,7 @@ def test_separation_is_that_to_the_nearest_link() -> None:
     for share in np.linspace(0, 1, 200):
         spine = a[arm] + share * (b[arm] - a[arm])
         for leg in (0.11, -0.11):
-            away = np.hypot(*(spine[:, :2] - (person + [0, leg])).T) - radii[arm] - 0.06
+            away = np.hypot(*(spine[:, :2] - (person + np.array([0, leg]))).T) - radii[arm] - 0.06
             best = min(best, float(away.min()))
     assert bench.state.separation_m == pytest.approx(best, abs=0.03)
 

@@ -109,7 +109,10 @@ def _without(section: str, name: str) -> dict[str, object]:
         (RAW_TABLE | {"causes": RAW_TABLE["causes"] | {"WIND": {"latch": "never", "clear_s": 0}}}, "causes.WIND"),
         (RAW_TABLE | {"causes": RAW_TABLE["causes"] | {"COLLAPSE": {"latch": "off", "clear_s": 0}}}, "COLLAPSE.latch"),
         (RAW_TABLE | {"causes": RAW_TABLE["causes"] | {"COLLAPSE": {"latch": "never", "clear_s": -1}}}, "clear_s"),
-        (RAW_TABLE | {"inputs": RAW_TABLE["inputs"] | {"wall": {"max_age_s": 0, "stale": "WALL_STALE"}}}, "wall.max_age_s"),
+        (
+            RAW_TABLE | {"inputs": RAW_TABLE["inputs"] | {"wall": {"max_age_s": 0, "stale": "WALL_STALE"}}},
+            "wall.max_age_s",
+        ),
         (RAW_TABLE | {"limits": RAW_TABLE["limits"] | {"clock_jump_s": 0.0}}, "clock_jump_s"),
     ],
 )

@@ -75,7 +75,7 @@ def test_people_walking_slow_and_stop_the_arm_and_nobody_else_does() -> None:
     contour = teach_contour(recording.usable()[:taught])
     bench, replayed = replay(recording, taught, contour)
     truth = np.array([distance for distance, _ in replayed])
-    scale = bench.core._scale
+    scale = bench.core._guard._scale
     # Tr as the monitor measures it here (its floor: the replay has no latency), and the time to the next scan.
     reaction_s = 0.05
     expected = np.array([scale.largest(d, reaction_s + 0.12, reaction_s, 0.0) for d in truth])

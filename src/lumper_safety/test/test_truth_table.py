@@ -272,13 +272,13 @@ def _slow(b: Bench) -> None:
 def _jolt(b: Bench) -> None:
     b._kept = b.velocity.copy()  # type: ignore[attr-defined]
     b.run(0.1)
-    b.velocity = b.velocity + [0, 0, 0, 0, 3.0, 0]
+    b.velocity = b.velocity + np.eye(6)[4] * 3.0
     b.run(0.03)
 
 
 def _off_path(b: Bench) -> None:
     b.broker.joint_names = list(ROBOT.joint_names)
-    b.broker.commanded_position_rad = (b.position + [0, 0, 0.5, 0, 0, 0]).tolist()
+    b.broker.commanded_position_rad = (b.position + np.eye(6)[2] * 0.5).tolist()
     b.run(0.7)
 
 
@@ -356,7 +356,9 @@ CASES: dict[int, Case] = {
 
 @pytest.mark.parametrize("moving", [False, True], ids=["still", "moving"])
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-@pytest.mark.parametrize("code", CASES, ids=lambda code: next(k for k in dir(C) if getattr(C, k) == code and k.isupper()))
+@pytest.mark.parametrize(
+    "code", CASES, ids=lambda code: next(k for k in dir(C) if getattr(C, k) == code and k.isupper())
+)
 def test_cause(code: int, mode: int, moving: bool) -> None:
     """It comes: mode, no permit, reset refused. It goes: cleared, or latched until a named person resets."""
     case = CASES[code]
