@@ -148,13 +148,25 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
       for (size_t k = 0; k < 9; ++k) seen[k] = s.label[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
       const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
       const double weight = 0.5 / (var + uneven * uneven);
+      // Borders cost less where the colour changes too (contrast-sensitive Potts; Boykov & Jolly 2001).
+      std::array<double, 9> alike{};
+      alike.fill(1.0);
+      if (!image.colour.empty()) {
+        for (size_t k = 0; k < 9; ++k) {
+          const float* one = &image.colour[3 * i];
+          const float* two = &image.colour[3 * static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
+          const double r = one[0] - two[0], g = one[1] - two[1], b = one[2] - two[2];
+          alike[k] = 0.25 + 1.25 * std::exp(-(r * r + g * g + b * b) / 400.0);
+        }
+      }
       double best = 1e18;
       int choice = mine;
       for (size_t k = 0; k < 9; ++k) {
         const int candidate = seen[k];
         if (candidate < 0 || std::find(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(k), candidate) != seen.begin() + static_cast<std::ptrdiff_t>(k)) continue;
-        int same = 0;
-        for (size_t m = 0; m < 9; ++m) same += m != 4 && seen[m] == candidate;
+        double same = 0;
+        for (size_t m = 0; m < 9; ++m)
+          if (m != 4 && seen[m] == candidate) same += alike[m];
         const double r = residual(image, s.planes[static_cast<size_t>(candidate)], u, v);
         const double cost = weight * r * r - 0.9 * same;
         if (cost < best) best = cost, choice = candidate;
@@ -214,6 +226,7 @@ void split_components(const Image& image, const Options& options, Segmentation& 
     if (label == -2) label = -1;
   s.label.swap(fresh);
   s.planes.swap(planes);
+  s.own_fit.assign(s.planes.size(), 1);
 }
 
 }  // namespace lumper_faces

@@ -118,13 +118,27 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
         border[static_cast<size_t>(label)].emplace_back(u, v);
     }
   }
+  // Border pixels mix two surfaces; the plane is measured by the others.
+  std::vector<Fit> inner(s.planes.size());
+  for (int v = 2; v + 2 < h; ++v) {
+    for (int u = 2; u + 2 < w; ++u) {
+      const auto i = static_cast<size_t>(v * w + u);
+      const int label = s.label[i];
+      const auto row = static_cast<size_t>(2 * w);
+      if (label >= 0 && s.label[i - 2] == label && s.label[i + 2] == label && s.label[i - row] == label && s.label[i + row] == label)
+        inner[static_cast<size_t>(label)].add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+    }
+  }
   std::vector<Face> faces;
   const bool up_known = options.up.norm() > 0.5;
   for (size_t label = 0; label < s.planes.size(); ++label) {
     const auto& mine = members[label];
-    const Plane& plane = s.planes[label];
+    Plane plane = s.planes[label];
     if (static_cast<int>(mine.size()) < options.least_pixels || plane.fit.n < 10) continue;
-    // Too large at a glance: no need to look for its sides.
+    if (s.own_fit[label] && inner[label].n > 0.4 * plane.fit.n && inner[label].n > 60) {
+      double sse = 0;
+      plane.p = inner[label].solve(sse);
+    }
     PlaneFrame f = frame_of(image, plane, options.up);
     const double middle_z = plane.fit.n / plane.fit.d;
     align_to_border(image, border[label], up_known, f);

@@ -73,10 +73,27 @@ double parting(const Raster& r, const Piece& p, int at, bool level, int chunk, i
   return static_cast<double>(yes) / have;
 }
 
+// Contrast right at a line: step between its two sides, and how much darker the line itself is.
+double sharpness(const Raster& r, const Piece& p, int at, bool level, int chunk) {
+  double total = 0;
+  const int begin = level ? p.x0 : p.y0, end = level ? p.x1 : p.y1;
+  auto mean = [&](int a0, int a1, int c0, int c1, Eigen::Vector3d& colour) {
+    return level ? r.mean(c0, a0, c1, a1, colour) : r.mean(a0, c0, a1, c1, colour);
+  };
+  for (int c = begin; c < end; c += chunk) {
+    const int stop = std::min(c + chunk, end);
+    Eigen::Vector3d before, after, line;
+    if (!mean(at - 4, at - 1, c, stop, before) || !mean(at + 1, at + 4, c, stop, after) || !mean(at - 1, at + 1, c, stop, line)) continue;
+    const double left = (line - before).norm(), right = (after - line).norm();
+    total += (after - before).norm() + std::min(left, right);
+  }
+  return total;
+}
+
 void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& leaves, int depth) {
   const int margin = std::max(3, static_cast<int>(std::lround(least_m / r.pitch)));
   const int chunk = std::max(3, static_cast<int>(0.03 / r.pitch)), near = std::max(2, static_cast<int>(0.025 / r.pitch));
-  const int far0 = static_cast<int>(0.085 / r.pitch), far1 = std::max(far0 + 2, static_cast<int>(0.125 / r.pitch));
+  const int far0 = static_cast<int>(0.062 / r.pitch) + 1, far1 = std::max(far0 + 2, static_cast<int>(0.105 / r.pitch));
   double best = 0;
   int where = -1;
   bool level = false;
@@ -94,6 +111,14 @@ void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& le
     leaves.push_back(p);
     return;
   }
+  // The evidence is broad; the line itself lies where the colours change most sharply.
+  int sharpest = where;
+  double most = -1;
+  for (int at = where - 4; at <= where + 4; ++at) {
+    const double value = sharpness(r, p, at, level, chunk);
+    if (value > most) most = value, sharpest = at;
+  }
+  where = std::clamp(sharpest, (level ? p.y0 : p.x0) + 1, (level ? p.y1 : p.x1) - 1);
   Piece a = p, b = p;
   if (level) a.y1 = b.y0 = where;
   else a.x1 = b.x0 = where;
@@ -174,6 +199,7 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
       fresh[static_cast<size_t>(leaf)].fit.add(image.slope_x[i % static_cast<size_t>(w)], image.slope_y[i / static_cast<size_t>(w)], image.inverse[i]);
     }
     s.planes.insert(s.planes.end(), fresh.begin(), fresh.end());
+    s.own_fit.resize(s.planes.size(), 0);
   }
 }
 

@@ -28,7 +28,8 @@ class Faces:
     """N carton faces in one frame. `rotation` columns: x along the width, y along the height, z outward normal.
 
     centre (N, 3) m; rotation (N, 3, 3); size (N, 2) m; depth (N,) m, NaN = unknown; sigmas (N,) m or rad;
-    confidence (N,); mass (N,) kg, NaN = unknown; occluded (N,): the size is a lower bound.
+    confidence (N,); mass (N,) kg, NaN = unknown; hidden (N, 4): sides -width, +width, -height, +height that something
+    hides, so that the face reaches there or further.
     """
 
     centre: Array
@@ -40,10 +41,15 @@ class Faces:
     size_sigma: Array
     confidence: Array
     mass: Array
-    occluded: Bools
+    hidden: Bools
 
     def __len__(self) -> int:
         return len(self.centre)
+
+    @property
+    def occluded(self) -> Bools:
+        """(N,) something hides part of the face: its size is a lower bound."""
+        return np.asarray(self.hidden.any(axis=1))
 
     def take(self, keep: Bools | Ints) -> "Faces":
         """The faces selected by mask or index."""
@@ -57,7 +63,7 @@ class Faces:
             self.size_sigma[keep],
             self.confidence[keep],
             self.mass[keep],
-            self.occluded[keep],
+            self.hidden[keep],
         )
 
     def transformed(self, transform: Array) -> "Faces":
@@ -73,7 +79,7 @@ class Faces:
             self.size_sigma,
             self.confidence,
             self.mass,
-            self.occluded,
+            self.hidden,
         )
 
 

@@ -37,7 +37,7 @@ from lumper_perception.wall import Picture, WallBook, WallLimits, picture
 IDS_RESERVED = 1000
 VERSIONS_RESERVED = 100_000
 
-Segmenter = Callable[[Cloud, Any, Intrinsics], Faces]
+Segmenter = Callable[[Cloud, Any, Intrinsics, Array], Faces]
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +340,7 @@ class PerceptionIntake(Core):
             self._skipped += 1
             return effects
         self._segmenting = item.key
-        work = partial(self._segment, item.cloud, item.colour, self._intrinsics(item.frame))
+        work = partial(self._segment, item.cloud, item.colour, self._intrinsics(item.frame), camera[:3, :3].T[:, 2])
         self._segment_context = (item.frame, item.stamp_s, camera, base)
         return [*effects, Compute("segment", work)]
 

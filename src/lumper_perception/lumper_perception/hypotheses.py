@@ -95,7 +95,8 @@ def _planes_of(faces: Faces, index: int, rotation: Array, anchor: Array) -> tupl
         for side in (axis, axis + 3):
             offset[side] = centre[axis] + PLANE_SIGN[side] * half
             sigma[side] = edge_sigma
-            bound[side] = faces.occluded[index]
+            outward_along = PLANE_SIGN[side] * relative[axis, face_axis] > 0.0
+            bound[side] = faces.hidden[index, 2 * face_axis + int(outward_along)]
     if np.isfinite(faces.depth[index]):
         opposite = (plane + 3) % 6
         offset[opposite] = centre[normal_axis] - PLANE_SIGN[plane] * faces.depth[index]

@@ -126,7 +126,8 @@ def read_faces(message: Any, max_faces: int) -> tuple[Faces, list[Fault]]:
             size_sigma=np.maximum(table[:, 12], 1e-3),
             confidence=table[:, 13],
             mass=table[:, 14],
-            occluded=occluded,
+            # Which side is hidden the message does not say.
+            hidden=np.repeat(occluded[:, None], 4, axis=1),
         ),
         faults,
     )

@@ -246,4 +246,4 @@ def detect(
 
 def empty_faces() -> Faces:
     none = np.zeros(0)
-    return Faces(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 2)), none, none, none, none, none, none, none > 0)
+    return Faces(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 2)), none, none, none, none, none, none, np.zeros((0, 4), dtype=bool))

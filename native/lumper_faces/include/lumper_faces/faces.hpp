@@ -64,6 +64,7 @@ struct Plane {
 struct Segmentation {
   std::vector<int> label;     // plane per pixel, -1 = none
   std::vector<Plane> planes;
+  std::vector<char> own_fit;  // per plane: measured by its own pixels alone (not a part of a larger plane)
 };
 
 struct Face {
