@@ -188,7 +188,9 @@ class PanelCore(Core):
         try:
             session = self.sessions.get(press.browser)
         except RefusedError as refusal:
-            return self._refuse(None, press, str(refusal), now)
+            if press.act is not Act.STOP:
+                return self._refuse(None, press, str(refusal), now)
+            session = Session(press.browser, "unknown address")
         try:
             return self._accept(session, press, now)
         except RefusedError as refusal:

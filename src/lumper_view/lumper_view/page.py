@@ -241,10 +241,11 @@ class Page:
         side.set_width(SIDE_WIDTH)
 
         def arrive(client: viser.ClientHandle) -> None:
+            # Known first: a press may come the moment the buttons are there.
+            connected(client.client_id, _address(client))
             controls = Controls(client, submit)
             with self._lock:
                 self._controls[client.client_id] = controls
-            connected(client.client_id, _address(client))
 
         def leave(client: viser.ClientHandle) -> None:
             with self._lock:

@@ -251,7 +251,8 @@ def test_more_browsers_than_allowed_only_look(desk: Desk) -> None:
     for number in range(MAX_BROWSERS):
         desk.browser(number)
     assert _events(desk.core.connected(999, "10.0.0.9", desk.now))[0].code == "panel.refused"
-    assert not _calls(desk.press(Act.STOP, 999))
+    assert not _calls(desk.press(Act.START, 999))
+    assert len(_calls(desk.press(Act.STOP, 999))) == 1, "a stop is never refused"
 
 
 def test_hostile_text_from_the_graph_is_shown_as_text(desk: Desk) -> None:

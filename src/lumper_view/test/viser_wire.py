@@ -76,6 +76,16 @@ class WireClient:
             time.sleep(0.02)
         raise AssertionError(f"nothing on the page says {words!r}")
 
+    def field(self, label: str, timeout_s: float = 20.0) -> str:
+        """Id of the element with exactly this label."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for uuid, props in list(self.elements.items()):
+                if props.get("label") == label:
+                    return uuid
+            time.sleep(0.02)
+        raise AssertionError(f"no field {label!r} on the page")
+
     def send(self, message: Any) -> None:
         """Any object as msgpack, or bytes as they are."""
         self._socket.send(message if isinstance(message, bytes) else msgspec.msgpack.encode(message))
