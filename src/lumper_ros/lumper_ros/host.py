@@ -342,13 +342,18 @@ class Host:
             if value
         )
         line = f"[{effect.code}] {effect.text}{' ' + ids if ids else ''}"
-        {
-            c.Severity.DEBUG: self._log.debug,
-            c.Severity.INFO: self._log.info,
-            c.Severity.WARN: self._log.warning,
-            c.Severity.ERROR: self._log.error,
-            c.Severity.FATAL: self._log.fatal,
-        }[effect.severity](line)
+        # rclpy allows one severity for each place in the code that logs.
+        match effect.severity:
+            case c.Severity.DEBUG:
+                self._log.debug(line)
+            case c.Severity.INFO:
+                self._log.info(line)
+            case c.Severity.WARN:
+                self._log.warning(line)
+            case c.Severity.ERROR:
+                self._log.error(line)
+            case c.Severity.FATAL:
+                self._log.fatal(line)
         if "events" in self._publishers:
             self._publishers["events"].publish(
                 Event(

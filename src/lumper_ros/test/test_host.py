@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import rclpy
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import BrokerState, OutcomeCode, Wall
+from lumper_msgs.msg import BrokerState, Event, OutcomeCode, Wall
 from lumper_msgs.srv import JobCommand
 
 from lumper_ros import core as c
 from lumper_ros.clients import ServiceCaller
 from lumper_ros.host import Host
-from lumper_ros.interfaces import BROKER, PERCEPTION, PLANNER
+from lumper_ros.interfaces import BROKER, PERCEPTION, PLANNER, Profile
+from lumper_ros.qos import qos
 from lumper_ros.spin import Spinner
 
 EXECUTE = "motion/execute"
@@ -261,6 +262,22 @@ def test_what_was_persisted_is_restored_and_a_failed_write_stops_what_follows(ri
     wait(lambda: planner.of("persist_failed"))
     rig.on_loop(lambda: None)
     assert not planner.of("computed")
+
+
+def test_events_of_every_severity_come_from_one_core(rig: Rig) -> None:
+    _, broker, host, broker_host = two(rig)
+    seen: list[Any] = []
+    listener = rclpy.create_node("listener")
+    rig.nodes.append(listener)
+    rig.spinner.add(listener)
+    rig.on_loop(lambda: listener.create_subscription(Event, "events", seen.append, qos(Profile.EVENTS)) and None)
+    broker_host.inject(
+        lambda core, now: [c.Emit("a.b", "text", severity) for severity in (*c.Severity, c.Severity.INFO)]
+    )
+    wait(lambda: len(seen) == 6)
+    assert [event.severity for event in seen] == [10, 20, 30, 40, 50, 20]
+    assert [event.sequence for event in seen] == [1, 2, 3, 4, 5, 6]
+    assert not rig.nodes[1].lumper_failed
 
 
 def test_an_exception_in_the_core_ends_the_process_with_a_fatal_event(rig: Rig) -> None:

@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 SIZE_MIN_M, SIZE_MAX_M = 0.15, 0.61
 MASS_MIN_KG, MASS_MAX_KG = 1.0, 27.0
-COUNT_MIN, COUNT_MAX = 20, 400
+COUNT_MIN, COUNT_MAX = 1, 400
 # Enough that neighbours do not press on one another, little enough that they steady one another.
 GAP_M = 0.004
 LAYER_GAP_M = 0.0005
