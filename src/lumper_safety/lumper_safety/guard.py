@@ -84,6 +84,10 @@ class PersonGuard:
         text = f"person: {separation_m:.2f} m from the arm, full speed needs {limit_m:.2f} m: scale {scale:.2f}"
         return Finding(False, text, limit_m)
 
+    def required_for(self, robot_mps: float, speed_fraction: float, mass_kg: float = 0.0) -> float:
+        """Sp in m for a speed of the arm, with the present Tr."""
+        return self._scale.required_at_speed(robot_mps, speed_fraction, self.reaction_s, mass_kg)
+
     def start_anew(self) -> None:
         """Before base and wall are known every carton would be somebody: forget them."""
         self._space.forget_people()

@@ -59,9 +59,13 @@ def test_starts_runs_stops_and_resets_over_the_graph(robot: LiveRobot, monitor: 
     robot.wait(lambda s: s.mode == SafetyState.PROTECTIVE_STOP, 2)
     reset = robot.node.create_client(ResetSafety, "safety/reset")
     assert reset.wait_for_service(5.0)
-    forged = ResetSafety.Request(reason="let me", auth=sign_command(bytes(32), "safety/reset", {"reason": "let me"}, "Eve", time.time(), 1))
+    forged = ResetSafety.Request(
+        reason="let me", auth=sign_command(bytes(32), "safety/reset", {"reason": "let me"}, "Eve", time.time(), 1)
+    )
     assert not _call(reset, forged).accepted
-    signed = ResetSafety.Request(reason="clear", auth=sign_command(KEY, "safety/reset", {"reason": "clear"}, "Ada", time.time(), 2))
+    signed = ResetSafety.Request(
+        reason="clear", auth=sign_command(KEY, "safety/reset", {"reason": "clear"}, "Ada", time.time(), 2)
+    )
     assert _call(reset, signed).accepted
     robot.wait(lambda s: running(s) and s.last_reset_by == "Ada", 2)
     assert not _call(reset, signed).accepted, "replayed"
@@ -98,7 +102,10 @@ def test_killed_monitor_is_silent_and_comes_back_with_its_latch(
     silent_from = len(robot.arrivals)
     again = start_monitor(tmp_path, DOMAIN)
     try:
-        robot.wait(lambda s: first is not None and s.monitor_id != first.monitor_id and s.mode == SafetyState.EMERGENCY_STOP, 20)
+        robot.wait(
+            lambda s: first is not None and s.monitor_id != first.monitor_id and s.mode == SafetyState.EMERGENCY_STOP,
+            20,
+        )
         time.sleep(1.5)
         state = robot.last()
         assert state is not None and state.mode == SafetyState.EMERGENCY_STOP
@@ -144,7 +151,9 @@ def test_refuses_to_start_and_names_the_remedy(arguments: list[str], named: str,
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "LUMPER_STATE_DIR": str(tmp_path),
     }
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode != 0
     assert "refused to start" in done.stderr and named in done.stderr
 
