@@ -112,7 +112,7 @@ def _pose(position: Any, orientation: Any) -> Pose:
 
 def standing_groups(request: ChoiceRequest) -> list[tuple[int, ...]]:
     """The groups that a person said are one carton, of which all members still stand."""
-    standing = set(request.picture.ids) - request.gone
+    standing = set(request.standing().ids)
     return [group for group in request.merged if set(group) <= standing]
 
 
@@ -158,12 +158,11 @@ class Chooser:
             lumper_core.InputError: the wall holds a box that the core cannot use; names box and field.
         """
         begun_s = time.thread_time()
-        merged = standing_groups(request)
+        merged, standing = standing_groups(request), request.standing()
         boxes = boxes_of(request.wall, request.gone, request.split, merged)
         back_x = request.wall.back_wall_x_m if math.isfinite(request.wall.back_wall_x_m) else self._length_m
         room, blockers = room_ahead(
-            request.picture,
-            request.gone,
+            standing,
             request.base,
             self._lanes,
             min(back_x, self._length_m),
@@ -183,14 +182,14 @@ class Chooser:
             for item in (made.least_bad if made is not None else ())
         )
         blocking = blockers if room < self._parameters.advance_step_m else ()
-        return Choice(plan, request.picture, request.key(), least_bad, blocking)
+        return Choice(plan, standing, request.key(), least_bad, blocking)
 
     def _from_best_place(self, request: ChoiceRequest, boxes: Any, room_m: float) -> tuple[float, Any]:
         """Move (m, 0 = stay, negative = back) and the core's plan from there: stay while something can be taken from here."""
         here = self._plan(request, boxes, 0.0)
         if here.picks or not any(item.reason == lumper_core.Reason.UNREACHABLE for item in here.rejected):
             return 0.0, here
-        front = float(request.picture.low[:, 0].min()) - request.base[0] - self._robot.mounts["arm_base"].xyz[0]
+        front = float(request.standing().low[:, 0].min()) - request.base[0] - self._robot.mounts["arm_base"].xyz[0]
         wanted = min(max(front - self._parameters.working_distance_m, 0.0), room_m)
         step = self._parameters.advance_step_m
         ahead = [*(step * k for k in range(1, int(room_m / step) + 1)), room_m]

@@ -39,7 +39,6 @@ def lanes_of(robot: Robot) -> tuple[Lane, ...]:
 
 def room_ahead(
     picture: Picture,
-    gone: frozenset[int],
     base: tuple[float, float, float],
     lanes: tuple[Lane, ...],
     back_wall_x_m: float,
@@ -47,15 +46,13 @@ def room_ahead(
 ) -> tuple[float, tuple[int, ...]]:
     """Distance (m, at least 0) that the base may advance, and the ids of cartons lying on the floor that end it there.
 
-    `gone`: ids that do not stand in the trailer any more. The base drives along the trailer: its yaw is taken as 0.
+    The base drives along the trailer: its yaw is taken as 0.
     """
     room = back_wall_x_m - base[0] - max(lane.front_x_m for lane in lanes) - clearance_m
     blockers: tuple[int, ...] = ()
-    standing = np.array([carton not in gone for carton in picture.ids], dtype=bool)
     for lane in lanes:
         in_lane = (
-            standing
-            & (picture.high[:, 1] > base[1] + lane.low_y_m - LANE_MARGIN_M)
+            (picture.high[:, 1] > base[1] + lane.low_y_m - LANE_MARGIN_M)
             & (picture.low[:, 1] < base[1] + lane.high_y_m + LANE_MARGIN_M)
             & (picture.low[:, 2] < LANE_HEIGHT_M)
             & (picture.high[:, 0] > base[0])

@@ -2,29 +2,26 @@
 `assist` (questions); this module takes inputs in, runs the behaviour tree, and sends what came of it."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from lumper_msgs.action import ExecuteMotion, Unload
 from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
-from lumper_msgs.srv import AnswerAssist, JobCommand
 
 from lumper_planner import assist, outcomes
+from lumper_planner.desk import NAME_LIMIT, Desk
+from lumper_planner.jobs import Jobs, goal_fault
 from lumper_planner.parameters import PlannerParameters
 from lumper_planner.record import (
     BASE,
-    JOB_ID,
-    JOBS_KEPT,
     ORIGIN_CLIENT,
-    ORIGIN_PERSON,
-    PAUSED_BY_PERSON,
     PAUSED_BY_STOP,
-    JobRecord,
     job_from_record,
 )
 from lumper_planner.reports import request_message, result_of
 from lumper_planner.tree import build_tree, run_tree
-from lumper_planner.unloading import POSE_OTHER, Choice, Choose, Unloading
+from lumper_planner.unloading import Choice, Choose, Unloading
 from lumper_ros.auth import CommandVerifier
 from lumper_ros.core import (
     NOTHING,
@@ -41,9 +38,10 @@ from lumper_ros.core import (
     Severity,
 )
 
+# Figures in a text that run on, such as ages, are no change that is worth a message of its own.
+_DIGITS = re.compile(r"[\d.]+")
 # job/state goes out at least this often, steady clock.
 STATE_PERIOD_S = 0.7
-NAME_LIMIT = 64
 
 
 class UnloadPlanner(Core):
@@ -57,10 +55,10 @@ class UnloadPlanner(Core):
         """
         self._parameters = parameters
         self._key = key
-        self._verifier: CommandVerifier | None = None
         self._u = Unloading(parameters, choose)
         self._tree = build_tree(self._u)
-        self._jobs: dict[str, JobRecord] = {}
+        self._jobs = Jobs(self._u)
+        self._desk = Desk(self._u, self._jobs)
         self._shown: tuple[Any, ...] = ()
         self._shown_s = -math.inf
         self._refused = 0
@@ -78,36 +76,19 @@ class UnloadPlanner(Core):
         self._begin(now)
         for job_id, record in sorted(records.get("job", {}).items()):
             try:
-                self._jobs[job_id] = job_from_record(record)
+                self._jobs.known[job_id] = job_from_record(record)
             except (TypeError, KeyError) as error:
                 text = f"job {job_id[:NAME_LIMIT]}: its record cannot be read ({error}); it cannot be resumed"
                 self._u.out.append(Diagnose("job record", 1, text))
                 self._u.emit("job.record_damaged", text, Severity.ERROR)
-        running = [job for job in self._jobs.values() if job.running]
+        running = [job for job in self._jobs.known.values() if job.running]
         if running:
-            self._resume_after_restart(running[-1])
+            self._jobs.resume_after_restart(running[-1])
         return self._u.out
-
-    def _resume_after_restart(self, job: JobRecord) -> None:
-        u = self._u
-        u.job, u.ended = job, None
-        job.unresolved, job.in_flight = job.in_flight or job.unresolved, None
-        u.waits_for_client = job.origin == ORIGIN_CLIENT
-        self._uncertain()
-
-    def _uncertain(self) -> None:
-        """Nothing that was known of arm and load can be relied on."""
-        u = self._u
-        u.reconcile, u.look_before_place, u.arm_pose, u.thorough = True, True, POSE_OTHER, ""
-        u.computing, u.prelude = "", []
-        if u.job is not None:
-            # Times from a clock that has since been set back would make cartons look gone that stand there.
-            u.job.delivered = {carton: when_s for carton, when_s in u.job.delivered.items() if when_s <= u.now.ros_s}
-        u.look_again()
 
     def activate(self, now: Now) -> Effects:
         self._begin(now)
-        self._verifier = CommandVerifier(self._key, self._parameters.command_window_s, now.system_s)
+        self._desk.open(CommandVerifier(self._key, self._parameters.command_window_s, now.system_s))
         u = self._u
         u.look_again()
         job = u.job
@@ -134,7 +115,7 @@ class UnloadPlanner(Core):
                 )
                 u.out.append(FinishGoal("unload", u.goal_id, GoalStatus.ABORTED, result))
                 u.goal_id = ""
-            self._resume_after_restart(job)
+            self._jobs.resume_after_restart(job)
             u.out.insert(0, Persist("job", job.job_id, job.to_record()))
         return u.out
 
@@ -268,7 +249,7 @@ class UnloadPlanner(Core):
             if u.waits_for_client and goal.job_id == u.job.job_id:
                 u.goal_id, u.waits_for_client = goal_id, False
                 u.job.stop_when, u.job.max_cartons = goal.stop_when, goal.max_cartons
-                self._resumed("its client sent the goal again")
+                self._jobs.resumed("its client sent the goal again")
                 return self._end()
             remedy = (
                 "it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"
@@ -278,11 +259,11 @@ class UnloadPlanner(Core):
             return self._refuse_goal(
                 goal_id, goal, OutcomeCode.BUSY, f"job {u.job.job_id} is running already; {remedy}"
             )
-        known = self._jobs.get(goal.job_id) if goal.job_id else None
+        known = self._jobs.known.get(goal.job_id) if goal.job_id else None
         if known is not None and known.outcome == OutcomeCode.NONE and not known.running:
             u.out.append(FinishGoal("unload", goal_id, GoalStatus.SUCCEEDED, result_of(known)))
             return self._end()
-        self._start(goal.job_id or f"job-{goal_id}", ORIGIN_CLIENT, goal.stop_when, goal.max_cartons, goal_id)
+        self._jobs.start(goal.job_id or f"job-{goal_id}", ORIGIN_CLIENT, goal.stop_when, goal.max_cartons, goal_id)
         return self._end()
 
     def _refuse_goal(self, goal_id: str, goal: Any, code: int, text: str) -> Effects:
@@ -294,124 +275,20 @@ class UnloadPlanner(Core):
         u.out.append(FinishGoal("unload", goal_id, GoalStatus.ABORTED, result))
         return self._end()
 
-    def _start(self, job_id: str, origin: str, stop_when: int, max_cartons: int, goal_id: str) -> None:
-        u = self._u
-        job = self._jobs.get(job_id) or JobRecord(job_id, origin)
-        again = job_id in self._jobs
-        job.origin, job.stop_when, job.max_cartons = origin, stop_when, max_cartons
-        job.running, job.outcome, job.text, job.empty_confirmed = True, 0, "", False
-        job.collapses, job.paused = 0, ""
-        self._jobs[job_id] = job
-        u.job, u.ended, u.goal_id, u.dirty, u.store_fault = job, None, goal_id, True, ""
-        u.faults_in_row = u.base_faults = 0
-        u.retry_at_s = u.settle_until_s = -math.inf
-        self._uncertain()
-        u.emit("job.resumed" if again else "job.started", f"job {job_id} by {origin}")
-        for stale in [job for job in self._jobs.values() if not job.running][: max(0, len(self._jobs) - JOBS_KEPT)]:
-            del self._jobs[stale.job_id]
-            u.out.append(Persist("job", stale.job_id, None))
-
-    def _resumed(self, why: str) -> None:
-        u = self._u
-        u.dirty = True
-        self._uncertain()
-        u.emit("job.resumed", why)
-
     def cancel(self, name: str, goal_id: str, now: Now) -> Effects:
         if goal_id != self._u.goal_id:
             return NOTHING
         self._begin(now)
-        self._cancel("its client", by_client=True)
+        self._jobs.cancel("its client", by_client=True)
         return self._end()
-
-    def _cancel(self, who: str, *, by_client: bool) -> None:
-        u = self._u
-        u.cancelling = u.cancelling or who
-        u.cancel_by_client = u.cancel_by_client or by_client
-        u.cancel_until_s = u.now.ros_s + self._parameters.cancel_limit_s
-        u.emit("job.cancel", f"cancel asked for by {who}")
 
     # --- people ---
 
     def service(self, name: str, request: Any, now: Now) -> Effects:
         self._begin(now)
-        u = self._u
-        response: Any
-        if name == "assist/answer":
-            accepted, text = self._answer(request)
-            response = AnswerAssist.Response(accepted=accepted, text=text)
-        else:
-            accepted, text = self._command(request)
-            response = JobCommand.Response(accepted=accepted, text=text)
-        if not accepted:
-            who = request.auth.operator_name[:NAME_LIMIT]
-            u.emit(f"{name.replace('/', '.')}_refused", text, Severity.WARN, values={"who": who})
-        u.out.append(Respond(response))
+        respond = self._desk.answer if name == "assist/answer" else self._desk.command
+        self._u.out.append(Respond(respond(request)))
         return self._end()
-
-    def _authentic(self, name: str, arguments: dict[str, Any], auth: Any) -> str:
-        if self._verifier is None:
-            return "the planner is not active"
-        who = auth.operator_name
-        if len(who) > NAME_LIMIT or not who.isprintable():
-            return f"auth.operator_name: at most {NAME_LIMIT} printable characters"
-        return self._verifier.check(name, arguments, auth, self._u.now.system_s)
-
-    def _answer(self, request: Any) -> tuple[bool, str]:
-        ids = [int(carton) for carton in request.carton_ids]
-        arguments = {"question_id": request.question_id, "option_key": request.option_key, "carton_ids": ids}
-        fault = self._authentic("assist/answer", arguments, request.auth)
-        fault = fault or assist.refusal(self._u, request.question_id, request.option_key, ids)
-        if fault:
-            return False, fault
-        return True, assist.answer(self._u, request.option_key, ids, request.auth.operator_name)
-
-    def _command(self, request: Any) -> tuple[bool, str]:
-        fault = self._authentic("job/command", {"command": int(request.command)}, request.auth)
-        if fault:
-            return False, fault
-        u, job, who = self._u, self._u.job, request.auth.operator_name
-        match request.command:
-            case JobCommand.Request.START:
-                if job is not None:
-                    return False, f"job {job.job_id} is running already"
-                nonce = f"{request.auth.nonce:016x}-{request.auth.stamp.sec}"
-                self._start(f"job-{nonce}", ORIGIN_PERSON, Unload.Goal.UNTIL_EMPTY, 0, "")
-                u.emit("job.command", f"{who} started the job")
-                return True, "the job starts"
-            case JobCommand.Request.PAUSE | JobCommand.Request.RESUME | JobCommand.Request.CANCEL if job is None:
-                return False, "no job is running"
-            case JobCommand.Request.PAUSE:
-                return self._pause(who)
-            case JobCommand.Request.RESUME:
-                return self._resume(who)
-            case JobCommand.Request.CANCEL:
-                self._cancel(who, by_client=False)
-                return True, "the job is being cancelled"
-        return False, f"command {request.command} is not one of PAUSE, RESUME, CANCEL, START"
-
-    def _pause(self, who: str) -> tuple[bool, str]:
-        u, job = self._u, self._u.require_job()
-        if job.paused:
-            return False, "the job is paused already"
-        job.paused, job.paused_text, u.dirty = PAUSED_BY_PERSON, f"paused by {who}", True
-        u.emit("job.command", f"{who} paused the job")
-        return True, "the job pauses when the motion under way has ended and the carton in hand is laid down"
-
-    def _resume(self, who: str) -> tuple[bool, str]:
-        u, job = self._u, self._u.require_job()
-        if not job.paused and not u.waits_for_client:
-            return False, "the job is not paused"
-        stop = u.world.stop_text(u.now, self._parameters.safety_max_age_s)
-        if stop:
-            return False, f"{stop}: clear and reset it first"
-        job.paused, u.waits_for_client = "", False
-        u.emit("job.command", f"{who} resumed the job")
-        self._resumed(f"resumed by {who}")
-        question = job.open_question()
-        if question is not None and question.code == OutcomeCode.WALL_CHANGED_UNTOUCHED:
-            assist.answer(u, "look_again", [], who)
-        return True, "the job goes on after a look at the load"
 
     # --- every step ---
 
@@ -447,7 +324,7 @@ class UnloadPlanner(Core):
         message = u.state_message()
         shown = (
             message.phase,
-            message.text,
+            _DIGITS.sub("", message.text),
             message.job_id,
             message.plan_id,
             message.request_id,
@@ -467,14 +344,3 @@ class UnloadPlanner(Core):
             u.out.append(feedback)
         waiting = u.phase in (JobState.WAITING, JobState.ASKING, JobState.PAUSED)
         u.out.append(Diagnose("job", 1 if waiting or u.phase == JobState.FAILED else 0, u.text[:200]))
-
-
-def goal_fault(goal: Any) -> str:
-    """Why an Unload goal cannot be accepted, naming the field; empty = it can."""
-    if goal.job_id and not JOB_ID.fullmatch(goal.job_id):
-        return "job_id: up to 64 letters, digits and _ . : - only"
-    if goal.stop_when not in (Unload.Goal.UNTIL_EMPTY, Unload.Goal.UNTIL_COUNT):
-        return f"stop_when: {goal.stop_when} is neither UNTIL_EMPTY nor UNTIL_COUNT"
-    if goal.stop_when == Unload.Goal.UNTIL_COUNT and goal.max_cartons == 0:
-        return "max_cartons: must be at least 1 with UNTIL_COUNT"
-    return ""

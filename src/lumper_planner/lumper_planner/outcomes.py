@@ -204,8 +204,11 @@ def _other_ended(unloading: Unloading, request: Request, code: int, result: Any)
 def _fault(unloading: Unloading, code: int, text: str) -> None:
     """Count a fault that no choice of carton cures; try again after a pause, then ask."""
     parameters = unloading.parameters
-    unloading.faults_in_row += 1
     unloading.retry_at_s = unloading.now.ros_s + parameters.retry_pause_s
+    if code == OutcomeCode.NOT_PERMITTED:
+        # The permit went between the look at it and the request: safety's affair, and no fault of the motion.
+        return
+    unloading.faults_in_row += 1
     if code in (OutcomeCode.TOLERANCE_VIOLATED, OutcomeCode.CONTROLLER_FAULT) and not unloading.holding():
         unloading.prelude = [_GOAL.RETREAT, _GOAL.HOME]
     if unloading.faults_in_row > parameters.fault_retries and not any(

@@ -1,22 +1,19 @@
 """The leaves of the behaviour tree. Each answers: FAILURE = not my case, RUNNING = this is what happens now (phase and
 text say what), SUCCESS = something changed, look at the tree again from the top. None of them blocks or reads a clock."""
 
-import math
-
 import numpy as np
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import BrokerState, Carton, JobState, OutcomeCode, PlannedPick, Wall
+from lumper_msgs.msg import BrokerState, Carton, JobState, OutcomeCode, Wall
 from py_trees.common import Status
 
-from lumper_planner import assist, outcomes
-from lumper_planner.record import BASE, PAUSED_BY_PERSON, PAUSED_BY_STOP, to_pick
+from lumper_planner import assist, moves
+from lumper_planner.record import BASE, PAUSED_BY_PERSON, to_pick
 from lumper_planner.unloading import POSE_SCAN, Unloading
 from lumper_ros.core import Severity
 
 _GOAL = ExecuteMotion.Goal
 # A carton that a person decided on must stand within this of where it stood when the question was put.
 FORCED_TOLERANCE_M = 0.03
-# A carton of a chosen pick may have moved so little between the plan's picture and the newest.
 _STAGE_NAMES = {
     _GOAL.PICK: (JobState.PICKING, "taking"),
     _GOAL.PLACE: (JobState.PLACING, "laying down"),
@@ -24,63 +21,6 @@ _STAGE_NAMES = {
     _GOAL.HOME: (JobState.WAITING, "homing the arm"),
     _GOAL.RETREAT: (JobState.WAITING, "backing the arm out"),
 }
-
-
-def store_broken(u: Unloading) -> Status:
-    """What cannot be put on record is not done."""
-    if u.job is None or not u.store_fault:
-        return Status.FAILURE
-    if u.job.in_flight is not None:
-        u.cancel_flight()
-        u.say(JobState.WAITING, "the job's record cannot be written: stopping")
-        return Status.RUNNING
-    u.finish(
-        OutcomeCode.INTERNAL, f"the job's record cannot be written ({u.store_fault[:200]}); free the disk, start again"
-    )
-    return Status.SUCCESS
-
-
-def no_job(u: Unloading) -> Status:
-    if u.job is not None:
-        return Status.FAILURE
-    if u.ended is None:
-        u.say(JobState.IDLE, "no job")
-    return Status.RUNNING
-
-
-def awaiting_client(u: Unloading) -> Status:
-    if not u.waits_for_client:
-        return Status.FAILURE
-    if u.cancelling:
-        u.waits_for_client = False
-        return Status.SUCCESS
-    u.say(
-        JobState.WAITING,
-        "restarted in the middle of this job: waiting for its client to send the goal again, or for resume",
-    )
-    return Status.RUNNING
-
-
-def cancelled(u: Unloading) -> Status:
-    """End a cancelled job: the arm stands still, and what it held is laid down where that is possible."""
-    if not u.cancelling:
-        return Status.FAILURE
-    job = u.require_job()
-    if job.in_flight is not None:
-        if job.in_flight.kind != _GOAL.PLACE or u.now.ros_s > u.cancel_until_s:
-            u.cancel_flight()
-        u.say(JobState.WAITING, f"cancelled by {u.cancelling}: ending the motion under way")
-        return Status.RUNNING
-    if u.reconcile and u.now.ros_s < u.cancel_until_s and reconciling(u) == Status.RUNNING:
-        return Status.RUNNING
-    if u.holding() and u.now.ros_s < u.cancel_until_s and job.paused != PAUSED_BY_STOP:
-        if not _may_not_move(u) and not u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s):
-            _place(u)
-        u.say(JobState.WAITING, f"cancelled by {u.cancelling}: laying down the carton in hand")
-        return Status.RUNNING
-    held = " A carton is still on the gripper." if u.holding() else ""
-    u.finish(OutcomeCode.JOB_CANCELLED, f"cancelled by {u.cancelling}.{held}")
-    return Status.SUCCESS
 
 
 def under_way(u: Unloading) -> Status:
@@ -107,75 +47,11 @@ def under_way(u: Unloading) -> Status:
     if (
         request.kind == _GOAL.PLACE
         and u.world.base is not None
-        and _fresh(u)
+        and moves.fresh(u)
         and not u.computing
         and not u.choice_holds()
     ):
         u.start_choice()
-    return Status.RUNNING
-
-
-def stop_pending(u: Unloading) -> Status:
-    """After a latched stop the job goes on only by its own command."""
-    job = u.require_job()
-    if job.paused != PAUSED_BY_STOP:
-        return Status.FAILURE
-    stop = u.world.stop_text(u.now, u.parameters.safety_max_age_s)
-    u.say(JobState.PAUSED, f"{stop or 'stop was reset'}: waiting for resume")
-    return Status.RUNNING
-
-
-def reconciling(u: Unloading) -> Status:
-    """After a restart of this node or the broker: learn what the gripper holds from the broker's own record."""
-    if not u.reconcile:
-        return Status.FAILURE
-    job, broker = u.require_job(), u.world.broker
-    text = "" if broker is not None else "motion/state was never heard"
-    if broker is not None and u.now.steady_s - u.world.broker_s > u.parameters.broker_max_age_s:
-        text = "motion/state is silent"
-    elif broker is not None and (
-        broker.state not in (BrokerState.IDLE, BrokerState.HOLDING) or broker.active_request_id
-    ):
-        text = "it has not ended what was under way"
-    if text or broker is None:
-        u.say(JobState.WAITING, f"finding out what the arm holds, waiting for the motion broker: {text}")
-        return Status.RUNNING
-    request, holding = job.unresolved, bool(broker.holding_carton)
-    code = None
-    if request is not None and request.request_id in broker.last_request_ids:
-        code = int(broker.last_outcomes[list(broker.last_request_ids).index(request.request_id)].code)
-    u.reconcile, job.unresolved, u.dirty = False, None, True
-    if (
-        job.load is None
-        and request is not None
-        and request.kind == _GOAL.PICK
-        and (holding or code in (0, OutcomeCode.CARTON_LOST))
-    ):
-        outcomes.took_load(u, request)
-    if job.load is not None and not holding:
-        placed = request is not None and request.kind == _GOAL.PLACE and code == OutcomeCode.NONE
-        why = (
-            "laid down before the restart"
-            if placed
-            else "no longer on the gripper after the restart, delivery not confirmed"
-        )
-        outcomes.load_gone(u, delivered=placed, why=why)
-    if holding and job.load is None:
-        assist.ask_how_to_go_on(
-            u,
-            OutcomeCode.UNKNOWN_AFTER_RESTART,
-            "the gripper holds something that this job did not take: take it off by hand",
-        )
-    u.look_before_place = True
-    return Status.SUCCESS
-
-
-def forbidden(u: Unloading) -> Status:
-    """Nothing may move now."""
-    text = _may_not_move(u)
-    if not text:
-        return Status.FAILURE
-    u.say(JobState.WAITING, text)
     return Status.RUNNING
 
 
@@ -190,13 +66,13 @@ def load_in_hand(u: Unloading) -> Status:
     if u.now.ros_s < u.retry_at_s:
         u.say(JobState.WAITING, "waiting before the carton in hand is laid down again")
         return Status.RUNNING
-    if _blocking_question(u):
+    if moves.blocking_question(u):
         return Status.FAILURE
     text = u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s)
     if text:
         u.say(JobState.WAITING, text)
         return Status.RUNNING
-    _place(u)
+    moves.place(u)
     return Status.RUNNING
 
 
@@ -210,7 +86,7 @@ def paused(u: Unloading) -> Status:
 
 def asking(u: Unloading) -> Status:
     """A question is open without whose answer nothing can be done."""
-    if not _blocking_question(u):
+    if not moves.blocking_question(u):
         return Status.FAILURE
     question = u.require_job().open_question()
     u.say(JobState.ASKING, question.text if question is not None else "")
@@ -263,12 +139,12 @@ def recovering(u: Unloading) -> Status:
 def driving_back(u: Unloading) -> Status:
     if not u.require_job().back_wanted:
         return Status.FAILURE
-    return _move_base(u, -u.parameters.drive_back_m)
+    return moves.move_base(u, -u.parameters.drive_back_m)
 
 
 def looking(u: Unloading) -> Status:
     """Have a picture that is new enough: wait for one, clear the view for one, or end because none comes."""
-    if _fresh(u):
+    if moves.fresh(u):
         u.look_since_s = u.scanned_s = None
         return Status.FAILURE
     p, now_s = u.parameters, u.now.ros_s
@@ -278,7 +154,7 @@ def looking(u: Unloading) -> Status:
     if now_s - u.look_since_s < p.look_grace_s:
         return Status.RUNNING
     if u.arm_pose != POSE_SCAN and u.scanned_s is None and not (u.holding() and u.look_before_place):
-        return scan(u)
+        return moves.scan(u)
     begun_s = u.look_since_s if u.scanned_s is None else u.scanned_s
     if now_s - begun_s < p.look_timeout_s:
         return Status.RUNNING
@@ -303,7 +179,7 @@ def empty(u: Unloading) -> Status:
     if wall.status != Wall.STATUS_EMPTY:
         return Status.FAILURE
     if u.thorough != "empty" or u.arm_pose != POSE_SCAN:
-        return _scan_for(u, "empty")
+        return moves.scan_for(u, "empty")
     job.empty_confirmed, job.left = True, 0
     u.finish(
         OutcomeCode.NONE,
@@ -323,9 +199,9 @@ def ordered(u: Unloading) -> Status:
         if carton not in places or float(np.linalg.norm(places[carton] - np.array(centre))) > FORCED_TOLERANCE_M:
             u.emit("assist.outdated", f"carton {carton} moved since the question: looking again instead", Severity.WARN)
             return Status.SUCCESS
-    pick = to_pick(chosen["pick"])
-    pick.speed_limit_mps = min(pick.speed_limit_mps, assist.FORCED_SPEED_MPS)
-    _pick(u, pick)
+    made = to_pick(chosen["pick"])
+    made.speed_limit_mps = min(made.speed_limit_mps, assist.FORCED_SPEED_MPS)
+    moves.pick(u, made)
     return Status.RUNNING
 
 
@@ -347,7 +223,7 @@ def taking(u: Unloading) -> Status:
     if belt is None or belt.jammed or u.now.steady_s - u.world.conveyor_s > u.parameters.conveyor_max_age_s:
         u.say(JobState.WAITING, u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s))
         return Status.RUNNING
-    _pick(u, choice.plan.picks[0])
+    moves.pick(u, choice.plan.picks[0])
     return Status.RUNNING
 
 
@@ -356,7 +232,7 @@ def advancing(u: Unloading) -> Status:
     assert choice is not None
     if not choice.plan.advance_base_m:
         return Status.FAILURE
-    return _move_base(u, float(choice.plan.advance_base_m))
+    return moves.move_base(u, float(choice.plan.advance_base_m))
 
 
 def stuck(u: Unloading) -> Status:
@@ -368,7 +244,7 @@ def stuck(u: Unloading) -> Status:
         u.say(JobState.ASKING, question.text if question is not None else "")
         return Status.RUNNING
     if u.thorough != "stuck":
-        return _scan_for(u, "stuck")
+        return moves.scan_for(u, "stuck")
     remaining = [carton for carton in picture.ids if carton not in set(job.skipped)]
     floor = [
         carton
@@ -399,62 +275,3 @@ def stuck(u: Unloading) -> Status:
     else:
         assist.ask_nothing_removable(u)
     return Status.SUCCESS
-
-
-# --- shared by the steps ---
-
-
-def scan(u: Unloading) -> Status:
-    u.send_motion(_GOAL.SCAN)
-    u.say(JobState.SENSING, "clearing the camera's view")
-    return Status.RUNNING
-
-
-def _scan_for(u: Unloading, what: str) -> Status:
-    u.thorough = what
-    u.look_again()
-    if u.arm_pose == POSE_SCAN:
-        return Status.SUCCESS
-    return scan(u)
-
-
-def _may_not_move(u: Unloading) -> str:
-    p = u.parameters
-    return u.world.stop_text(u.now, p.safety_max_age_s) or u.world.broker_text(
-        u.now, p.broker_max_age_s, u.last_ended_id
-    )
-
-
-def _blocking_question(u: Unloading) -> bool:
-    return any(question.blocking for question in u.require_job().questions())
-
-
-def _fresh(u: Unloading) -> bool:
-    wall, stamp_s = u.world.wall, u.world.wall_stamp_s()
-    if wall is None or wall.status not in (Wall.STATUS_OK, Wall.STATUS_EMPTY):
-        return False
-    return stamp_s >= u.look_after_s and u.now.ros_s - stamp_s <= u.parameters.wall_max_age_s and math.isfinite(stamp_s)
-
-
-def _pick(u: Unloading, pick: PlannedPick) -> None:
-    plan = u.choice.plan if u.choice is not None else None
-    u.thorough = ""
-    u.send_motion(_GOAL.PICK, pick, plan)
-    u.say(JobState.PICKING, f"taking {', '.join(map(str, pick.carton_ids))}")
-    u.require_job().left = 0 if u.world.picture is None else len(u.world.picture.ids)
-
-
-def _place(u: Unloading) -> None:
-    load = u.require_job().load
-    assert load is not None
-    u.send_motion(_GOAL.PLACE, to_pick(load))
-    u.say(JobState.PLACING, f"laying down {', '.join(map(str, load['carton_ids']))}")
-
-
-def _move_base(u: Unloading, distance_m: float) -> Status:
-    """The base moves only with the arm folded."""
-    if u.arm_pose != POSE_SCAN:
-        return scan(u)
-    u.send_base(distance_m)
-    u.say(JobState.ADVANCING, f"the base moves by {distance_m:+.2f} m")
-    return Status.RUNNING

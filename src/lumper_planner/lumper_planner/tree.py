@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import py_trees
 from py_trees.common import Status
 
-from lumper_planner import steps
+from lumper_planner import holds, steps
 from lumper_planner.unloading import Unloading
 
 Step = Callable[[Unloading], Status]
@@ -39,9 +39,9 @@ def build_tree(unloading: Unloading) -> py_trees.composites.Selector:
         "unload",
         memory=False,
         children=[
-            _branch("job", unloading, (steps.no_job, steps.store_broken, steps.awaiting_client, steps.cancelled)),
+            _branch("job", unloading, (holds.no_job, holds.store_broken, holds.awaiting_client, holds.cancelled)),
             _branch("motion", unloading, (steps.under_way,)),
-            _branch("hold", unloading, (steps.stop_pending, steps.reconciling, steps.forbidden)),
+            _branch("hold", unloading, (holds.stop_pending, holds.reconciling, holds.forbidden)),
             _branch("load", unloading, (steps.load_in_hand,)),
             _branch("people", unloading, (steps.paused, steps.collapsing, steps.asking, steps.counted)),
             _branch("ready", unloading, (steps.resting, steps.recovering, steps.driving_back, steps.looking)),

@@ -57,8 +57,11 @@ class ChoiceRequest:
     def key(self) -> tuple[Any, ...]:
         """Whatever of this, apart from the picture, makes an older plan worthless when it changes."""
         place = tuple(round(value, 3) for value in self.base)
-        gone = tuple(sorted(self.gone & set(self.picture.ids)))
-        return (place, gone, self.skipped, self.failed, self.failed_grasps, self.set_aside, self.merged, self.split)
+        return (place, self.skipped, self.failed, self.failed_grasps, self.set_aside, self.merged, self.split)
+
+    def standing(self) -> Picture:
+        """The cartons that stand in the trailer."""
+        return self.picture.without(self.gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Choice:
     """A plan, and what it is good for."""
 
     plan: UnloadPlan
-    picture: Picture
+    picture: Picture  # of the cartons that stood in the trailer
     key: tuple[Any, ...]
     least_bad: tuple[tuple[PlannedPick, RejectedCarton], ...] = ()
     base_blocked_by: tuple[int, ...] = ()  # cartons on the floor that keep the base from advancing
@@ -231,7 +234,7 @@ class Unloading:
             self.choice is not None
             and request is not None
             and self.choice.key == request.key()
-            and not self.choice.picture.differs(request.picture, self.parameters.picture_tolerance_m)
+            and not self.choice.picture.differs(request.standing(), self.parameters.picture_tolerance_m)
         )
 
     def start_choice(self) -> None:

@@ -1,6 +1,7 @@
 """What the planner has been told of the world: the newest good inputs, how old they are, and what was wrong with others."""
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,14 +35,28 @@ class Picture:
 
     def differs(self, other: "Picture", tolerance_m: float) -> bool:
         """Whether a plan for this picture may be wrong for the other one."""
-        if self.version == other.version:
-            return False
         if self.ids != other.ids or self.states != other.states:
             return True
-        if not self.ids:
+        if not self.ids or self.version == other.version:
             return False
         moved = max(float(np.abs(self.low - other.low).max()), float(np.abs(self.high - other.high).max()))
         return moved > tolerance_m
+
+    def without(self, gone: Set[int]) -> "Picture":
+        """The picture of the other cartons only."""
+        rows = [row for row, carton in enumerate(self.ids) if carton not in gone]
+        if len(rows) == len(self.ids):
+            return self
+        return Picture(
+            self.version,
+            tuple(self.ids[row] for row in rows),
+            tuple(self.states[row] for row in rows),
+            self.centre[rows],
+            self.orientation[rows],
+            self.size[rows],
+            self.low[rows],
+            self.high[rows],
+        )
 
 
 def _rotations(quaternions: Array) -> Array:

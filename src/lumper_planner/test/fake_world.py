@@ -47,7 +47,7 @@ def parameters(**changes: Any) -> PlannerParameters:
 
 def top_first(request: ChoiceRequest) -> Choice:
     """The test's own rule in place of the planning core: the highest carton within reach that nobody has excluded."""
-    picture, near = request.picture, request.base[0]
+    picture, near = request.standing(), request.base[0]
     failed = dict(request.failed)
     plan = UnloadPlan(job_id=request.job_id, plan_id=request.plan_id, wall_version=picture.version)
     options = []

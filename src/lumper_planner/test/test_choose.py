@@ -144,12 +144,12 @@ def test_the_base_keeps_clear_of_what_lies_on_the_floor(robot: Robot) -> None:
     wall.cartons[1].state = Carton.STATE_ON_FLOOR
     picture = picture_of(wall)
     lanes = lanes_of(robot)
-    room, blockers = room_ahead(picture, frozenset(), (0.0, 0.0, 0.0), lanes, 7.0, 0.15)
+    room, blockers = room_ahead(picture, (0.0, 0.0, 0.0), lanes, 7.0, 0.15)
     assert room == pytest.approx(2.0 - 0.2 - 1.0 - 0.15) and blockers == (2,)
-    room, blockers = room_ahead(picture, frozenset({2}), (0.0, 0.0, 0.0), lanes, 7.0, 0.15)
+    room, blockers = room_ahead(picture.without({2}), (0.0, 0.0, 0.0), lanes, 7.0, 0.15)
     assert room == pytest.approx(3.0 - 0.2 - 0.7 - 0.15) and blockers == ()
-    assert room_ahead(picture, frozenset({1, 2, 3}), (0.0, 0.0, 0.0), lanes, 7.0, 0.15)[0] == pytest.approx(5.85)
-    assert room_ahead(picture, frozenset(), (0.9, 0.0, 0.0), lanes, 7.0, 0.15)[0] == 0.0
+    assert room_ahead(picture.without({1, 2, 3}), (0.0, 0.0, 0.0), lanes, 7.0, 0.15)[0] == pytest.approx(5.85)
+    assert room_ahead(picture, (0.9, 0.0, 0.0), lanes, 7.0, 0.15)[0] == 0.0
 
 
 def test_nothing_in_view_drives_on_until_the_back_wall(chooser: Chooser) -> None:

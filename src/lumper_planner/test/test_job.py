@@ -2,10 +2,11 @@
 
 import itertools
 
-from fake_world import GOAL, FakeWorld, parameters, pile
+from fake_world import GOAL, FakeWorld, parameters, pile, stop_cause
 from lumper_msgs.action import Unload
 from lumper_msgs.msg import JobState, OutcomeCode
 
+from lumper_planner.tree import build_tree
 from lumper_ros.core import GoalStatus
 
 
@@ -63,3 +64,47 @@ def test_state_goes_out_every_second() -> None:
     world.pass_time(20.0)
     stamps = [state.stamp.sec + state.stamp.nanosec * 1e-9 for state in world.states]
     assert max(b - a for a, b in itertools.pairwise(stamps)) <= 1.0
+
+
+def test_the_same_inputs_give_the_same_effects() -> None:
+    runs = []
+    for _ in range(2):
+        world = FakeWorld(pile(rows=2), script={GOAL.PICK: [0, OutcomeCode.GRASP_NOT_MADE]})
+        ended(world, world.unload())
+        runs.append((world.sent, world.plans, world.states, world.events, world.records))
+    assert runs[0] == runs[1]
+
+
+def test_no_request_id_is_used_twice_in_a_jobs_lives() -> None:
+    world = FakeWorld(pile(rows=2))
+    goal = world.unload("j")
+    for _ in range(6):
+        world.pass_time(5.0)
+        world.kill()
+        world.pass_time(0.2)
+        world.restart()
+        goal = world.unload("j")
+    ended(world, goal)
+    ids = [goal_id for _, goal_id, _ in world.sent]
+    assert len(ids) == len(set(ids))
+
+
+def test_texts_that_only_count_on_are_no_reason_to_publish() -> None:
+    world = FakeWorld(pile())
+    world.unload()
+    world.mode = 3
+    for step in range(100):
+        world.causes = [stop_cause(latched=False)]
+        world.causes[0].text = f"scan/front: {step / 10:.1f} s old"
+        world.pass_time(0.1)
+    assert len(world.states) <= 20
+
+
+def test_the_tree_asks_what_matters_most_first() -> None:
+    tree = build_tree(FakeWorld({}).core.unloading)
+    leaves = [leaf.name for leaf in tree.iterate() if not leaf.children]
+    assert (
+        leaves.index("cancelled") < leaves.index("under_way") < leaves.index("forbidden") < leaves.index("load_in_hand")
+    )
+    assert leaves.index("forbidden") < leaves.index("driving_back") < leaves.index("looking") < leaves.index("taking")
+    assert leaves.index("looking") < leaves.index("empty") < leaves.index("planning") < leaves.index("advancing")

@@ -1,0 +1,132 @@
+"""The first leaves of the behaviour tree: whether there is a job, and what keeps it from moving. Answers as in `steps`."""
+
+from lumper_msgs.action import ExecuteMotion
+from lumper_msgs.msg import BrokerState, JobState, OutcomeCode
+from py_trees.common import Status
+
+from lumper_planner import assist, moves, outcomes
+from lumper_planner.record import PAUSED_BY_STOP
+from lumper_planner.unloading import Unloading
+
+_GOAL = ExecuteMotion.Goal
+
+
+def store_broken(u: Unloading) -> Status:
+    """What cannot be put on record is not done."""
+    if u.job is None or not u.store_fault:
+        return Status.FAILURE
+    if u.job.in_flight is not None:
+        u.cancel_flight()
+        u.say(JobState.WAITING, "the job's record cannot be written: stopping")
+        return Status.RUNNING
+    u.finish(
+        OutcomeCode.INTERNAL, f"the job's record cannot be written ({u.store_fault[:200]}); free the disk, start again"
+    )
+    return Status.SUCCESS
+
+
+def no_job(u: Unloading) -> Status:
+    if u.job is not None:
+        return Status.FAILURE
+    if u.ended is None:
+        u.say(JobState.IDLE, "no job")
+    return Status.RUNNING
+
+
+def awaiting_client(u: Unloading) -> Status:
+    if not u.waits_for_client:
+        return Status.FAILURE
+    if u.cancelling:
+        u.waits_for_client = False
+        return Status.SUCCESS
+    u.say(
+        JobState.WAITING,
+        "restarted in the middle of this job: waiting for its client to send the goal again, or for resume",
+    )
+    return Status.RUNNING
+
+
+def cancelled(u: Unloading) -> Status:
+    """End a cancelled job: the arm stands still, and what it held is laid down where that is possible."""
+    if not u.cancelling:
+        return Status.FAILURE
+    job = u.require_job()
+    if job.in_flight is not None:
+        if job.in_flight.kind != _GOAL.PLACE or u.now.ros_s > u.cancel_until_s:
+            u.cancel_flight()
+        u.say(JobState.WAITING, f"cancelled by {u.cancelling}: ending the motion under way")
+        return Status.RUNNING
+    if u.reconcile and u.now.ros_s < u.cancel_until_s and reconciling(u) == Status.RUNNING:
+        return Status.RUNNING
+    if u.holding() and u.now.ros_s < u.cancel_until_s and job.paused != PAUSED_BY_STOP:
+        if not moves.may_not_move(u) and not u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s):
+            moves.place(u)
+        u.say(JobState.WAITING, f"cancelled by {u.cancelling}: laying down the carton in hand")
+        return Status.RUNNING
+    held = " A carton is still on the gripper." if u.holding() else ""
+    u.finish(OutcomeCode.JOB_CANCELLED, f"cancelled by {u.cancelling}.{held}")
+    return Status.SUCCESS
+
+
+def stop_pending(u: Unloading) -> Status:
+    """After a latched stop the job goes on only by its own command."""
+    job = u.require_job()
+    if job.paused != PAUSED_BY_STOP:
+        return Status.FAILURE
+    stop = u.world.stop_text(u.now, u.parameters.safety_max_age_s)
+    u.say(JobState.PAUSED, f"{stop or 'stop was reset'}: waiting for resume")
+    return Status.RUNNING
+
+
+def reconciling(u: Unloading) -> Status:
+    """After a restart of this node or the broker: learn what the gripper holds from the broker's own record."""
+    if not u.reconcile:
+        return Status.FAILURE
+    job, broker = u.require_job(), u.world.broker
+    text = "" if broker is not None else "motion/state was never heard"
+    if broker is not None and u.now.steady_s - u.world.broker_s > u.parameters.broker_max_age_s:
+        text = "motion/state is silent"
+    elif broker is not None and (
+        broker.state not in (BrokerState.IDLE, BrokerState.HOLDING) or broker.active_request_id
+    ):
+        text = "it has not ended what was under way"
+    if text or broker is None:
+        u.say(JobState.WAITING, f"finding out what the arm holds, waiting for the motion broker: {text}")
+        return Status.RUNNING
+    request, holding = job.unresolved, bool(broker.holding_carton)
+    code = None
+    if request is not None and request.request_id in broker.last_request_ids:
+        code = int(broker.last_outcomes[list(broker.last_request_ids).index(request.request_id)].code)
+    u.reconcile, job.unresolved, u.dirty = False, None, True
+    if (
+        job.load is None
+        and request is not None
+        and request.kind == _GOAL.PICK
+        and (holding or code in (0, OutcomeCode.CARTON_LOST))
+    ):
+        outcomes.took_load(u, request)
+    if job.load is not None and not holding:
+        placed = request is not None and request.kind == _GOAL.PLACE and code == OutcomeCode.NONE
+        why = (
+            "laid down before the restart"
+            if placed
+            else "no longer on the gripper after the restart, delivery not confirmed"
+        )
+        outcomes.load_gone(u, delivered=placed, why=why)
+    if holding and job.load is None:
+        assist.ask_how_to_go_on(
+            u,
+            OutcomeCode.UNKNOWN_AFTER_RESTART,
+            "the gripper holds something that this job did not take: take it off by hand",
+        )
+    u.look_before_place = True
+    return Status.SUCCESS
+
+
+def forbidden(u: Unloading) -> Status:
+    """Nothing may move now."""
+    text = moves.may_not_move(u)
+    if not text:
+        return Status.FAILURE
+    u.say(JobState.WAITING, text)
+    return Status.RUNNING
