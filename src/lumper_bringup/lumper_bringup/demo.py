@@ -12,13 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lumper_bringup.demo_report import Job, Physics, Run, progress, render
+from lumper_bringup.demo_report import Job, Physics, Run, render
 from lumper_bringup.demo_setup import (
     Options,
     SetupError,
@@ -29,232 +27,12 @@ from lumper_bringup.demo_setup import (
     share_folder,
     start_launcher,
 )
+from lumper_ros.auth import load_key
 
-_READY_LIMIT_S = 90.0
-_CANCEL_LIMIT_S = 60.0
-_SETTLE_LIMIT_S = 20.0
 # Signals to the launcher: it stops the nodes within twice 5 s, see the supervisor's ladder.
 _STOP_LIMIT_S = 20.0
 _FAULT = re.compile(r"\[(ERROR|FATAL)\](?!.*process has died)|^lumper_launch:")
 _DEATH = re.compile(rb"\[ERROR\] \[([^\]]+)\]: process has died \[pid \d+, exit code (-?\d+)")
-
-
-class Dispatches:
-    """Trajectories that the broker sent, by its own count, through restarts of the broker."""
-
-    def __init__(self) -> None:
-        self._before = (0, 0)
-        self._now = (0, 0)
-
-    def take(self, dispatched: int, without_permit: int) -> None:
-        """Counts since the broker's start; they fall back to nothing when it is started again."""
-        if dispatched < self._now[0]:
-            self._before = self.total()
-        self._now = (dispatched, without_permit)
-
-    def total(self) -> tuple[int, int]:
-        """(sent, sent without a permit)."""
-        return self._before[0] + self._now[0], self._before[1] + self._now[1]
-
-
-class Client:
-    """The demonstration's eyes and hands on the graph. All callbacks run on the spinner's thread."""
-
-    def __init__(self, options: Options, launcher: "subprocess.Popen[bytes]", started_s: float) -> None:
-        import rclpy
-        from rclpy.clock import Clock, ClockType
-        from rclpy.signals import SignalHandlerOptions
-
-        from lumper_ros.clients import CHECK_PERIOD_S, GoalSender
-        from lumper_ros.interfaces import ACTIONS, DEMO, TOPICS, resolve_type
-        from lumper_ros.qos import qos
-        from lumper_ros.spin import Spinner
-
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        self._rclpy = rclpy
-        self.node = rclpy.create_node(DEMO)
-        self._spinner = Spinner(rclpy.get_default_context())
-        self._spinner.add(self.node)
-        self._options = options
-        self._launcher = launcher
-        self._started_s = started_s
-        self._tty = sys.stdout.isatty() and not options.verbose
-        self._shown = ""
-        self._shown_s = 0.0
-        self._phase = "starting"
-        self._deadline_s = started_s + _READY_LIMIT_S
-        self._job_started: tuple[float, float] | None = None
-        self._states: bytes | None = None
-        self._states_type = resolve_type(TOPICS["joint_states"].type)
-        self.job_state: Any = None
-        self.sim_report: Any = None
-        self.result: Any = None
-        self.ended_by = ""
-        self.ready_s: float | None = None
-        self.first_motion_s: float | None = None
-        self.realtime_factor: float | None = None
-        self.events: Counter[str] = Counter()
-        self.dispatches = Dispatches()
-        self._goal_id = ""
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        for name, take in (
-            ("job/state", self._on_job),
-            ("sim/report", self._on_report),
-            ("events", self._on_event),
-            ("motion/state", self._on_motion),
-        ):
-            topic = TOPICS[name]
-            self.node.create_subscription(resolve_type(topic.type), topic.name, take, qos(topic.profile))
-        states = TOPICS["joint_states"]
-        self._motion = self.node.create_subscription(
-            self._states_type, states.name, self._on_states, qos(states.profile), raw=True
-        )
-        self._goals = GoalSender(
-            self.node,
-            resolve_type(ACTIONS["unload"].type),
-            "unload",
-            self._on_accepted,
-            lambda goal_id, feedback: None,
-            self._on_result,
-        )
-        self.node.create_timer(CHECK_PERIOD_S, self._goals.check, clock=steady)
-        self._watch = self.node.create_timer(0.05, self._watch_motion, clock=steady)
-        self.node.create_timer(0.5, self._tick, clock=steady)
-
-    def run(self) -> None:
-        """Until the job has ended, a limit is over, the launcher has gone, or a signal came."""
-        try:
-            self._spinner.spin()
-            if not self.ended_by:
-                self.ended_by = "interrupted"
-        finally:
-            self._line("", last=True)
-            self.node.destroy_node()
-            self._rclpy.try_shutdown()
-
-    # --- what comes in
-
-    def _on_job(self, message: Any) -> None:
-        self.job_state = message
-
-    def _on_report(self, message: Any) -> None:
-        self.sim_report = message
-
-    def _on_event(self, message: Any) -> None:
-        self.events[message.code] += 1
-
-    def _on_motion(self, message: Any) -> None:
-        self.dispatches.take(message.dispatched, message.dispatched_without_permit)
-
-    def _on_states(self, data: bytes) -> None:
-        self._states = data
-
-    def _watch_motion(self) -> None:
-        """First motion: the first joint that turns faster than half a degree per second after the goal was accepted."""
-        if self._states is None or self._phase != "unloading":
-            return
-        from rclpy.serialization import deserialize_message
-
-        state = deserialize_message(self._states, self._states_type)
-        if any(abs(speed) > 0.01 for speed in state.velocity):
-            self.first_motion_s = time.monotonic() - self._started_s
-            self.node.destroy_timer(self._watch)
-            self.node.destroy_subscription(self._motion)
-
-    def _on_accepted(self, goal_id: str) -> None:
-        now_s = time.monotonic()
-        self.ready_s = now_s - self._started_s
-        self._phase = "unloading"
-        self._deadline_s = now_s + self._options.time_limit_s
-        self._job_started = (now_s, self._simulated_s())
-
-    def _on_result(self, goal_id: str, status: Any, result: Any) -> None:
-        if self._phase == "starting":
-            # No server yet: the planner is not active. Asked again at the next tick.
-            self._goal_id = ""
-            return
-        if self._job_started is not None:
-            wall_s, simulated_s = self._job_started
-            self.realtime_factor = (self._simulated_s() - simulated_s) / max(time.monotonic() - wall_s, 1e-3)
-        if result is None:
-            self._end(f"the job's result was lost ({status.value}): the planner died or does not answer")
-            return
-        self.result = result
-        self.ended_by = self.ended_by or f"result {status.value}"
-        self._phase = "settling"
-        self._deadline_s = time.monotonic() + _SETTLE_LIMIT_S
-        self._settled_at_s = self._simulated_s() + 2.0
-
-    def _simulated_s(self) -> float:
-        stamp = self.sim_report.stamp if self.sim_report is not None else None
-        return 0.0 if stamp is None else stamp.sec + stamp.nanosec * 1e-9
-
-    # --- twice a second
-
-    def _tick(self) -> None:
-        if self._launcher.poll() is not None:
-            self._end(f"the launcher has ended (exit code {self._launcher.returncode})")
-            return
-        overdue = time.monotonic() > self._deadline_s
-        match self._phase:
-            case "starting":
-                self._start(overdue)
-            case "unloading":
-                self._show_progress()
-                if overdue:
-                    self.ended_by = (
-                        f"the time limit of {self._options.time_limit_s:.0f} s is over; the job was cancelled"
-                    )
-                    self._goals.cancel(self._goal_id)
-                    self._phase = "cancelling"
-                    self._deadline_s = time.monotonic() + _CANCEL_LIMIT_S
-            case "cancelling":
-                self._show_progress()
-                if overdue:
-                    self._end(f"{self.ended_by}, but did not end within {_CANCEL_LIMIT_S:.0f} s")
-            case "settling":
-                # The last carton is still on the belt when the job ends; the physics is asked a little later.
-                if overdue or (self._simulated_s() >= self._settled_at_s and not self.sim_report.on_conveyor):
-                    self._end(self.ended_by)
-
-    def _start(self, overdue: bool) -> None:
-        settled = self.sim_report is not None and self.sim_report.settled
-        if overdue:
-            missing = "the planner accepts no job" if settled else "the simulated load does not come to rest"
-            missing = "the simulation says nothing" if self.sim_report is None else missing
-            self._end(f"not ready within {_READY_LIMIT_S:.0f} s: {missing}")
-            return
-        waiting = (
-            "the simulation" if self.sim_report is None else "the load to settle" if not settled else "the planner"
-        )
-        self._line(f"starting, waiting for {waiting}")
-        if settled and not self._goal_id:
-            from lumper_msgs.action import Unload
-
-            self._goal_id = uuid.uuid4().hex
-            self._goals.send(self._goal_id, Unload.Goal(stop_when=Unload.Goal.UNTIL_EMPTY))
-
-    def _show_progress(self) -> None:
-        job, report = self.job_state, self.sim_report
-        if job is None or report is None or self._job_started is None:
-            return
-        wall_s, simulated_s = self._job_started
-        factor = (self._simulated_s() - simulated_s) / max(time.monotonic() - wall_s, 1e-3)
-        self._line(progress(job.done, report.total, job.rate_per_h, job.phase, job.text, job.elapsed_s, factor))
-
-    def _line(self, text: str, last: bool = False) -> None:
-        """One live line on a terminal; elsewhere a new line now and then."""
-        now_s = time.monotonic()
-        if self._tty:
-            sys.stdout.write(f"\r\033[K{text}")
-        elif text and text.partition(",")[0] != self._shown and (now_s - self._shown_s >= 5.0 or not self._shown):
-            self._shown, self._shown_s = text.partition(",")[0], now_s
-            sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-    def _end(self, why: str) -> None:
-        self.ended_by = why
-        self._spinner.stop()
 
 
 def _outcome_name(code: int) -> str:
@@ -325,7 +103,12 @@ def _run(options: Options, scratch: Path) -> int:
         )
         if port is not None:
             print(f"3-D page: http://127.0.0.1:{port}/", flush=True)
-        client = Client(options, launcher, started_s)
+        key = load_key(True, str(scratch / "key"))
+        assert key is not None
+        # After the launcher has its start: rclpy takes half a second to import.
+        from lumper_bringup.demo_client import Client
+
+        client = Client(options, launcher, started_s, key)
         client.run()
         written = output.stat().st_size
     finally:
@@ -372,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SetupError as error:
             print(f"lumper: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            return 130
 
 
 if __name__ == "__main__":

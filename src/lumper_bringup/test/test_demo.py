@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lumper_bringup.demo import Dispatches
+from lumper_bringup.demo_client import Dispatches
 from lumper_bringup.demo_report import Job, Physics, Run, clock, progress, render
 from lumper_bringup.demo_setup import (
     SetupError,
