@@ -80,6 +80,7 @@ class PerceptionIntake(Core):
                 assumed_size_m=p.assumed_size_m,
                 min_size_m=p.min_size_m,
                 max_size_m=p.max_size_m,
+                back_x_m=trailer.length_m,
             )
         )
         self._book = WallBook(
@@ -225,7 +226,7 @@ class PerceptionIntake(Core):
             health.accept(stamp_s)
             return NOTHING
         cloud = clouds.xyz(message)
-        stride = self._p.evidence_stride_px
+        stride = max(1, cloud.shape[1] // self._p.evidence_columns)
         fault = points_fault(cloud[::stride, ::stride, 2].astype(float), self._p.min_valid_fraction)
         if fault is not None:
             health.drop(fault, now.ros_s)
@@ -355,7 +356,7 @@ class PerceptionIntake(Core):
     def _look_around(self, cloud: Cloud, frame: str, stamp_s: float, camera: Array, base: Array, now: Now) -> Effects:
         """Free floor, back wall, and faces that are still there or not, from one cloud."""
         arm, tool = self._arm.at(stamp_s, base)
-        stride = self._p.evidence_stride_px
+        stride = max(1, cloud.shape[1] // self._p.evidence_columns)
         local = cloud[::stride, ::stride].reshape(-1, 3).astype(float)
         local = local[np.isfinite(local).all(axis=1)]
         points = local @ camera[:3, :3].T + camera[:3, 3]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumper_perception.boxes import Array, Bools
-from lumper_perception.track import Track, TrackState
+from lumper_perception.track import Assumed, Track, TrackState
 from lumper_perception.view import Capsules, Intrinsics, View, segment_distances
 from lumper_ros.convert import inverse
 
@@ -57,12 +57,12 @@ def free_of_robot(points: Array, arm: Capsules, held_at: Array | None, held_radi
     return good
 
 
-def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed_m: float) -> list[FaceEvidence]:
+def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed: Assumed) -> list[FaceEvidence]:
     """Compare each confirmed carton's known face with the cloud (H, W, 3) taken from `view`."""
     free = [track for track in tracks if track.id and track.state is not TrackState.HELD]
     if not free:
         return []
-    sampled = [track.samples(view.origin, assumed_m) for track in free]
+    sampled = [track.samples(view.origin, assumed) for track in free]
     points = np.concatenate([points for points, _ in sampled])
     steep = np.concatenate([steep for _, steep in sampled])
     owner = np.repeat(np.arange(len(free)), [len(points) for points, _ in sampled])

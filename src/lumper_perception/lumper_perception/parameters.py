@@ -27,7 +27,7 @@ class PerceptionParameters:
     min_view_coverage: float = parameter(0.5, low=0.0, high=1.0, doc="a picture must show so much to prove absence")
 
     evidence_period_s: float = parameter(0.5, low=0.05, high=10.0, doc="clouds are looked at for free space this often (detections)")
-    evidence_stride_px: int = parameter(4, low=1, high=32, doc="every so many rows and columns of a cloud count as evidence")
+    evidence_columns: int = parameter(160, low=16, high=1280, doc="a cloud is thinned to so many columns as evidence of free space")
     min_valid_fraction: float = parameter(0.02, low=0.0, high=1.0, doc="a cloud with fewer valid points is dropped")
 
     wall_max_age_s: float = parameter(2.0, low=0.2, high=60.0, doc="older evidence makes the wall STALE")

@@ -81,25 +81,20 @@ class Track:
     rest_offset: Array = field(default_factory=lambda: np.full(6, np.nan))
     tool_to_anchor: Array | None = None
 
-    def bounds(self, assumed_m: float) -> tuple[Array, Array]:
+    def bounds(self, assumed: "Assumed") -> tuple[Array, Array]:
         """Low and high offsets (3,), (3,) with the assumption where a plane is not known."""
-        low, high = self.offset[:3].copy(), self.offset[3:].copy()
-        no_low, no_high = ~np.isfinite(low), ~np.isfinite(high)
-        both = no_low & no_high
-        low[both], high[both] = -assumed_m / 2.0, assumed_m / 2.0
-        low = np.where(no_low & ~both, high - assumed_m, low)
-        high = np.where(no_high & ~both, low + assumed_m, high)
-        return low, high
+        filled = filled_planes(self.offset[None], self.rotation[None], self.anchor[None], assumed)[0]
+        return filled[:3], filled[3:]
 
-    def centre(self, assumed_m: float) -> Array:
+    def centre(self, assumed: "Assumed") -> Array:
         """(3,) centre in trailer, m."""
-        low, high = self.bounds(assumed_m)
+        low, high = self.bounds(assumed)
         middle: Array = self.anchor + self.rotation @ ((low + high) / 2.0)
         return middle
 
-    def size(self, assumed_m: float) -> Array:
+    def size(self, assumed: "Assumed") -> Array:
         """(3,) size along the carton's axes, m."""
-        low, high = self.bounds(assumed_m)
+        low, high = self.bounds(assumed)
         return high - low
 
     def unknown_axes(self) -> int:
@@ -228,9 +223,9 @@ class Track:
             best = min(best, float(np.sqrt(np.mean((kept - mine) ** 2))))
         return best
 
-    def samples(self, eye: Array, assumed_m: float) -> tuple[Array, Bools]:
+    def samples(self, eye: Array, assumed: "Assumed") -> tuple[Array, Bools]:
         """Points (P, 3) on the seen faces that look at `eye`, and whether each looks at it steeply enough to be detected."""
-        low, high = self.bounds(assumed_m)
+        low, high = self.bounds(assumed)
         middle, half = (low + high) / 2.0, (high - low) / 2.0
         best: tuple[float, Array] | None = None
         for plane in np.flatnonzero(self.seen):
@@ -249,17 +244,17 @@ class Track:
             return np.zeros((1, 3)), np.zeros(1, dtype=bool)
         return best[1], np.full(len(best[1]), steep)
 
-    def interior(self, assumed_m: float) -> Array:
+    def interior(self, assumed: "Assumed") -> Array:
         """(27, 3) points inside the box, trailer."""
-        low, high = self.bounds(assumed_m)
+        low, high = self.bounds(assumed)
         grid = np.array([[x, y, z] for x in (0.15, 0.5, 0.85) for y in (0.15, 0.5, 0.85) for z in (0.15, 0.5, 0.85)])
         inside: Array = self.anchor + (low + grid * (high - low)) @ self.rotation.T
         return inside
 
-    def grip(self, tool: Array | None, assumed_m: float) -> None:
+    def grip(self, tool: Array | None, assumed: "Assumed") -> None:
         """Remember how it hangs on the tool, so that `carried` can follow."""
         self.tool_to_anchor = None
-        if tool is None or float(np.linalg.norm(tool[:3, 3] - self.centre(assumed_m))) > 1.0:
+        if tool is None or float(np.linalg.norm(tool[:3, 3] - self.centre(assumed))) > 1.0:
             return
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = self.rotation, self.anchor
@@ -311,7 +306,36 @@ class TrackTable:
     seen: Bools
 
 
-def stacked(tracks: list[Track], assumed_m: float) -> TrackTable:
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What is taken where no face tells: size along an unknown axis, m, but not through the floor or the back wall (x, m)."""
+
+    size_m: float
+    back_x_m: float = np.inf
+
+    # An unknown side is never taken to be thinner than this, m.
+    least_m: float = 0.10
+
+
+def filled_planes(offset: Array, rotation: Array, anchor: Array, assumed: Assumed) -> Array:
+    """(N, 6) offsets without gaps, of boxes with axes `rotation` (N, 3, 3) and anchors (N, 3)."""
+    known = np.isfinite(offset)
+    low, high = offset[:, :3].copy(), offset[:, 3:].copy()
+    # Room below the highest and behind the foremost known plane, for axes that stand upright or point inwards.
+    room = np.full(low.shape, assumed.size_m)
+    upright = rotation[:, 2, :] > 0.9
+    inwards = rotation[:, 0, :] > 0.9
+    with np.errstate(invalid="ignore"):
+        room = np.where(upright & known[:, 3:], np.minimum(room, anchor[:, 2:3] + high), room)
+        room = np.where(inwards & known[:, :3], np.minimum(room, assumed.back_x_m - anchor[:, 0:1] - low), room)
+    room = np.maximum(room, assumed.least_m)
+    neither = ~known[:, :3] & ~known[:, 3:]
+    low = np.where(neither, -room / 2.0, np.where(known[:, :3], low, high - room))
+    high = np.where(known[:, 3:], high, low + room)
+    return np.concatenate([low, high], axis=1)
+
+
+def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
     """Arrays of these tracks."""
     if not tracks:
         empty = np.zeros((0, 3))
@@ -320,10 +344,8 @@ def stacked(tracks: list[Track], assumed_m: float) -> TrackTable:
     anchor = np.stack([t.anchor for t in tracks])
     raw = np.stack([t.offset for t in tracks])
     known = np.isfinite(raw)
-    low, high = raw[:, :3], raw[:, 3:]
-    both = ~known[:, :3] & ~known[:, 3:]
-    low = np.where(both, -assumed_m / 2, np.where(known[:, :3], low, high - assumed_m))
-    high = np.where(known[:, 3:], high, low + assumed_m)
+    filled = filled_planes(raw, rotation, anchor, assumed)
+    low, high = filled[:, :3], filled[:, 3:]
     return TrackTable(
         rotation,
         anchor,

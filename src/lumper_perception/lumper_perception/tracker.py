@@ -7,7 +7,7 @@ import numpy as np
 
 from lumper_perception.boxes import Array, Boxes
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
-from lumper_perception.track import Track, TrackState, birth, stacked
+from lumper_perception.track import Assumed, Track, TrackState, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
 
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
@@ -29,8 +29,8 @@ class TrackerLimits:
     assumed_size_m: float = 0.35
     min_size_m: float = 0.10
     max_size_m: float = 0.80
-    density_kgpm3: float = 120.0
     lost_memory_s: float = 15.0
+    back_x_m: float = np.inf
 
 
 @dataclass(slots=True)
@@ -284,12 +284,14 @@ class Tracker:
 
     # Figures
 
-    def assumed_depth(self) -> float:
-        """Size assumed along an axis that no face shows, m: the median of the depths known."""
+    def assumed_depth(self) -> Assumed:
+        """What is taken along an axis that no face shows: the median of the depths known."""
         known = [float(t.offset[3] - t.offset[0]) for t in self.tracks if t.id and np.isfinite(t.offset[[0, 3]]).all()]
-        if len(known) < 3:
-            return self.limits.assumed_size_m
-        return float(np.clip(np.median(known), self.limits.min_size_m, self.limits.max_size_m))
+        limits = self.limits
+        size_m = limits.assumed_size_m
+        if len(known) >= 3:
+            size_m = float(np.clip(np.median(known), limits.min_size_m, limits.max_size_m))
+        return Assumed(size_m, limits.back_x_m)
 
     def confirmed(self) -> list[Track]:
         """Cartons with an id, by id."""

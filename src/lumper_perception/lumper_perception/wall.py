@@ -8,7 +8,7 @@ from lumper_ros.convert import to_point, to_pose, to_time, to_vector3
 
 from lumper_perception.boxes import Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, half_extents, on_floor, relations
-from lumper_perception.track import Track, TrackState, stacked
+from lumper_perception.track import Assumed, Track, TrackState, stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Picture:
         return self.centre - half, self.centre + half
 
 
-def picture(tracks: list[Track], assumed_m: float) -> Picture:
+def picture(tracks: list[Track], assumed: Assumed) -> Picture:
     """Geometry and relations of confirmed tracks; a held carton touches nothing."""
-    table = stacked(tracks, assumed_m)
+    table = stacked(tracks, assumed)
     held = np.array([track.state is TrackState.HELD for track in tracks], dtype=bool)
     touching = relations(table.centre, table.rotation, table.size)
     touching.supports[held, :] = touching.supports[:, held] = False
