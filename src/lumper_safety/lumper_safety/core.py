@@ -26,6 +26,7 @@ from lumper_safety.watches import InputState, LoadWatch, WallWatch
 
 _CARRYING = (BrokerState.STAGE_EXTRACT, BrokerState.STAGE_CARRY, BrokerState.STAGE_PLACE)
 _MOVES_CARTONS = (JobState.PICKING, JobState.PLACING)
+_LOOK = "surroundings"
 _JOINT_CODES = (Code.JOINT_POSITION, Code.JOINT_SPEED, Code.JOINT_ACCELERATION, Code.FOLLOWING_ERROR)
 
 
@@ -69,13 +70,16 @@ class SafetyMonitor(Core):
         self._request_id = ""
         self._broker_latency_s = 0.0
         self._loss_stamp_s: dict[Code, float] = {}
-        self._limit_of_operator = 1.0
+        self._limit_of_operator = self._stored_limit = 1.0
         self._last_reset_by = ""
+        self._looked: set[str] = set()  # scanners heard since every required input is there
         self._decided: Decision | None = None
         self._told: tuple[tuple[int, str, bool], ...] = ()
         self._told_s = float("-inf")
         self._store_after_s = float("-inf")
-        self._stored: frozenset[tuple[Code, str]] = frozenset()
+        self._stored: frozenset[str] = frozenset()
+        self._keys: set[str] = set()  # every key that this store may hold
+        self._unsure = False  # a write failed: write all again
         self._read: Mapping[str, Callable[[Any, float, Now], str]] = {
             "scan/front": lambda m, s, now: self._scan("scan/front", m, s, now),
             "scan/rear": lambda m, s, now: self._scan("scan/rear", m, s, now),
@@ -93,9 +97,11 @@ class SafetyMonitor(Core):
             name, _, source = key.partition(" ")
             if name in Code.__members__:
                 self._monitor.restore(Code[name], source, str(record.get("text", "")), now.steady_s)
-        self._stored = frozenset((cause.code, cause.source) for cause in self._monitor.latched)
+        self._stored = frozenset(f"{cause.code.name} {cause.source}" for cause in self._monitor.latched)
+        self._keys = set(records.get("latch", {}))
         limit = records.get("limit", {}).get("operator", {}).get("speed_scale", 1.0)
         self._set_limit(float(limit), "stored", now)
+        self._stored_limit = self._limit_of_operator
         return ()
 
     def activate(self, now: Now) -> Effects:
@@ -108,7 +114,7 @@ class SafetyMonitor(Core):
         return [Publish("safety/state", self._state(Decision(Mode.PROTECTIVE_STOP, 0.0, causes), now))]
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
-        self._stored = frozenset()
+        self._unsure = True
         self._store_after_s = now.steady_s + 1.0
         text = f"cannot store {kind} {key}: {error}; a restart of the monitor would forget it"
         return [Emit("safety.store_failed", text, Severity.ERROR)]
@@ -181,6 +187,8 @@ class SafetyMonitor(Core):
         if ranges is None:
             return fault
         self._space.scan(name, ranges, stamp_s, now.steady_s, self._loaded)
+        if not set(self._monitor.present(Code.NEVER_SEEN)) - {_LOOK}:
+            self._looked.add(name)
         self._guard.measured(now.steady_s, max(0.0, now.ros_s - stamp_s) + self._broker_latency_s)
         self._people(now, latency_s=max(0.0, now.ros_s - stamp_s))
         return ""
@@ -302,11 +310,13 @@ class SafetyMonitor(Core):
             return [Respond(answer), Emit("safety.reset_refused", text, Severity.WARN, values=values)]
         self._last_reset_by = operator
         self._loss_stamp_s.clear()
-        decided = self._decide(now, always=True)
         text = f"reset by {operator}: {request.reason}"
+        answer = ResetSafety.Response(accepted=True, text="latches cleared; motion resumes by its own command")
+        # The disk first: the stop still holds while it is slow, and a reset that cannot be recorded grants nothing yet.
         return [
-            *decided,
-            Respond(ResetSafety.Response(accepted=True, text="latches cleared; motion resumes by its own command")),
+            Respond(answer),
+            *self._records(),
+            *self._decide(now, always=True),
             Emit("safety.reset", text, values={"operator": operator, "reason": request.reason}),
         ]
 
@@ -326,7 +336,6 @@ class SafetyMonitor(Core):
             *self._decide(now, always=True),
             Respond(SetSpeedLimit.Response(accepted=True, text=text)),
             Emit("safety.limit", text, values={"operator": operator, "speed_scale": limit}),
-            Persist("limit", "operator", {"speed_scale": limit} if limit < 1.0 else None),
         ]
 
     def _set_limit(self, limit: float, operator: str, now: Now) -> None:
@@ -393,10 +402,17 @@ class SafetyMonitor(Core):
         return self._space.mass(self._broker.held_carton_ids if self._broker is not None else ())
 
     def _people(self, now: Now, latency_s: float = 0.0) -> None:
-        if self._monitor.present(Code.NEVER_SEEN):
+        if set(self._monitor.present(Code.NEVER_SEEN)) - {_LOOK}:
             self._guard.start_anew()
+            self._looked.clear()
+        if len(self._looked) < len(self._space.scanners):
+            # Who stood there before everything was known must be found anew, before anything moves.
+            self._report(
+                Code.NEVER_SEEN, _LOOK, now, f"{_LOOK}: not looked with both scanners since all inputs are there"
+            )
             self._monitor.withdraw(Code.PERSON_NEAR, "person", now.steady_s)
             return
+        self._monitor.withdraw(Code.NEVER_SEEN, _LOOK, now.steady_s)
         oldest_s = min(self._inputs[topic].stamp_s for topic in self._space.scanners)
         finding = self._guard.assess(now, self._joints, oldest_s, self._mass_kg())
         if finding is None:
@@ -486,13 +502,27 @@ class SafetyMonitor(Core):
         return diagnostics(self._decided, self._inputs, self._guard.reaction_s, now.steady_s)
 
     def _store(self, now: Now) -> list[CoreEffect]:
-        """Latches outlive the process. One record at a time, after the permit: a disk may be slow or full."""
-        latched = {(cause.code, cause.source): cause for cause in self._monitor.latched}
-        if latched.keys() == self._stored or now.steady_s < self._store_after_s:
+        """What must outlive the process: after the permit, and only while nothing is permitted.
+
+        The host waits for the disk: a permit that needs withdrawing must never wait behind that.
+        """
+        if self._decided is None or self._decided.permitted or now.steady_s < self._store_after_s:
             return []
-        for key in sorted(latched.keys() - self._stored):
-            self._stored |= {key}
-            return [Persist("latch", f"{key[0].name} {key[1]}", {"text": latched[key].text})]
-        key = min(self._stored - latched.keys())
-        self._stored -= {key}
-        return [Persist("latch", f"{key[0].name} {key[1]}", None)]
+        return list(self._records())
+
+    def _records(self) -> list[Persist]:
+        """Records that differ from what is stored; they count as stored from now on."""
+        texts = {f"{cause.code.name} {cause.source}": cause.text for cause in self._monitor.latched}
+        records = [
+            Persist("latch", key, {"text": texts[key]} if key in texts else None)
+            for key in sorted(self._keys | texts.keys())
+            if self._unsure or (key in texts) != (key in self._stored)
+        ]
+        self._keys |= texts.keys()
+        self._stored = frozenset(texts)
+        limit = self._limit_of_operator
+        if self._unsure or self._stored_limit != limit:
+            self._stored_limit = limit
+            records.append(Persist("limit", "operator", {"speed_scale": limit} if limit < 1.0 else None))
+        self._unsure = False
+        return records

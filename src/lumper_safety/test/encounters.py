@@ -93,7 +93,7 @@ def encounter(
             heading = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ heading
             speed = rng.uniform(0.0, 1.0) * HUMAN_MPS
         elif events[step] < 0.04:
-            heading = axis + [0.8, 0.0] - person
+            heading = axis + np.array([0.8, 0.0]) - person
             heading /= max(float(np.hypot(*heading)), 1e-6)
             speed = HUMAN_MPS
         person = person + heading * speed * STEP_S

@@ -168,21 +168,47 @@ def test_full_disk_is_reported_and_tried_again() -> None:
     bench.run(0.9)
     assert sum(isinstance(e, Persist) for e in bench.effects) == before
     bench.run(0.3)
-    assert sum(isinstance(e, Persist) for e in bench.effects) == before + 1
+    again = [e for e in bench.effects if isinstance(e, Persist)][before:]
+    assert [(e.kind, e.key, e.record is None) for e in again] == [
+        ("latch", "STOP_CALLED safety/stop", False),
+        ("limit", "operator", True),
+    ]
     assert not bench.permitted
 
 
-def test_permit_comes_before_anything_slow() -> None:
-    """In every list of effects the permit is carried out before disk, events and diagnostics."""
+def test_reset_that_the_disk_did_not_take_is_written_later() -> None:
+    bench = stopped()
+    bench.run(0.1)
+    bench.reset()
+    bench._take(bench.core.persist_failed("latch", "STOP_CALLED safety/stop", "no space left", bench.now))
+    bench.run(1.5)
+    bench.stop()
+    before = len(bench.effects)
+    bench.run(0.1)
+    bench.reset()
+    gone = [e for e in bench.effects[before:] if isinstance(e, Persist) and e.kind == "latch"]
+    assert [e.record is None for e in gone] == [False, True]
+
+
+def test_disk_is_never_waited_for_while_something_is_permitted() -> None:
+    """Withdrawal comes before the record of its latch; the record of a reset comes before the permit it gives."""
     bench = Bench()
     bench.run(0.14)
-    core = bench.core
-    bench.estop_closed = False
-    effects = list(core.message("estop", bench.make("estop"), bench.now))
-    effects += list(core.tick(bench.now))
-    kinds = [type(effect) for effect in effects]
-    assert kinds[0] is Publish
-    assert Persist not in kinds or kinds.index(Persist) > kinds.index(Publish)
+    bench.limit(0.5)
+    bench.run(0.1)
+    bench.stop()
+    bench.run(0.1)
+    bench.reset()
+    bench.run(0.1)
+    permitted = False
+    written = 0
+    for effect in bench.effects:
+        if isinstance(effect, Publish):
+            permitted = effect.message.mode in (SafetyState.RUN, SafetyState.REDUCED)
+        elif isinstance(effect, Persist):
+            assert not permitted
+            written += 1
+    assert written == 3, "latch, limit, latch gone"
 
 
 def test_clean_end_withdraws_the_permit() -> None:

@@ -243,3 +243,17 @@ def test_mass_of_the_load_lengthens_the_stop() -> None:
     bench.run(0.3)
     assert bench.state.speed_scale < empty
     assert bench.job.phase == JobState.IDLE
+
+
+@pytest.mark.parametrize("last", ["job/state", "scan/front", "scan/rear", "joint_states", "estop"])
+def test_person_there_before_the_start_is_there_after_it(last: str) -> None:
+    """Whatever input comes last: no permit is given before both scanners have looked."""
+    bench = Bench()
+    bench.people = [(2.6, 0.3)]
+    bench.silent.add(last)
+    bench.run(1.0)
+    assert bench.state.mode == SafetyState.STARTING
+    bench.silent.clear()
+    bench.run(0.5)
+    assert bench.state.mode == SafetyState.PROTECTIVE_STOP
+    assert not any(state.mode in (SafetyState.RUN, SafetyState.REDUCED) for state in bench.states)

@@ -340,7 +340,10 @@ CASES: dict[int, Case] = {
     C.GRIPPER_STALE: _stale("gripper/state"),
     C.BROKER_STALE: _stale("motion/state"),
     C.PLANNER_STALE: _stale("job/state", needs=(RUN, REDUCED, STOP, EMERGENCY)),
-    C.PERSON_NEAR: Case(_person, _nobody, latched_still=False, latched_moving=False),
+    # While STARTING nobody is looked for (test_person_there_before_the_start): there is no permit anyway.
+    C.PERSON_NEAR: Case(
+        _person, _nobody, latched_still=False, latched_moving=False, needs=(RUN, REDUCED, STOP, EMERGENCY)
+    ),
     C.JOINT_POSITION: Case(_position, _home),
     C.JOINT_SPEED: Case(_speed, _slow),
     C.JOINT_ACCELERATION: Case(_jolt, _slow),
