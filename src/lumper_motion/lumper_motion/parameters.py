@@ -51,7 +51,12 @@ class MotionParameters:
     approach_speed_mps: float = parameter(1.0, low=0.02, high=3.0, doc="tool speed on the straight way to the face")
     contact_m: float = parameter(0.03, low=0.005, high=0.2, doc="slow stretch before the face")
     contact_speed_mps: float = parameter(0.25, low=0.01, high=1.0, doc="tool speed on the slow stretch")
-    press_m: float = parameter(0.005, low=0.0, high=0.03, doc="how far past the face the cups are pressed")
+    press_m: float = parameter(
+        -0.005,
+        low=-0.03,
+        high=0.03,
+        doc="how far past the face the cups go; negative = short of it: their stroke bridges it",
+    )
     press_again_m: float = parameter(0.012, low=0.0, high=0.05, doc="how much deeper the second try presses")
     vacuum_wait_s: float = parameter(
         0.6, low=0.05, high=10.0, doc="a grasp that does not hold by then is tried again, then given up"
@@ -80,7 +85,7 @@ class MotionParameters:
     )
 
     # execution
-    joints_max_age_s: float = parameter(0.15, low=0.02, high=2.0, doc="joint_states older than this stop the arm")
+    joints_max_age_s: float = parameter(0.25, low=0.02, high=2.0, doc="joint_states older than this stop the arm")
     gripper_max_age_s: float = parameter(0.5, low=0.05, high=5.0, doc="gripper/state older than this counts as missing")
     following_rad: float = parameter(0.2, low=0.01, high=1.0, doc="largest deviation of a joint from the trajectory")
     goal_rad: float = parameter(0.02, low=0.001, high=0.2, doc="largest deviation of a joint at the trajectory's end")

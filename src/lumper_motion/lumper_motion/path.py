@@ -249,7 +249,15 @@ def search(
     planner = og.RRTConnect(information)
     planner.setRange(0.6)
     setup.setPlanner(planner)
-    solved = setup.solve(ob.PlannerTerminationCondition(lambda: spent >= max_checks))
+    asked = 0
+
+    def over() -> bool:
+        # Asked without a check in between, the search waits for something that does not come.
+        nonlocal asked
+        asked += 1
+        return spent >= max_checks or asked >= 100 * max_checks
+
+    solved = setup.solve(ob.PlannerTerminationCondition(over))
     if not solved or not setup.haveExactSolutionPath():
         raise SearchError(f"no path within {max_checks} collision checks")
     solution = setup.getSolutionPath()

@@ -332,6 +332,10 @@ class Runner:
             if active.failure is not None:
                 # The way back from a failed grasp is a courtesy.
                 self._fail(active.failure.code, active.failure.text, now)
+            elif active.step is Step.PRESS:
+                self._next_try(active, motion.text, now)
+            elif active.grip_tries:
+                self._fail(C.GRASP_NOT_MADE, f"no vacuum, and no other grasp: {motion.text}", now)
             elif active.replans:
                 self._fail(C.WALL_CHANGED, f"the wall changed and no way remained: {motion.text}", now)
             else:
@@ -452,6 +456,10 @@ class Runner:
             return
         text = getattr(result, "error_string", "") or f"goal {status.value}"
         error = getattr(result, "error_code", 0)
+        if error == Codes.GOAL_TOLERANCE_VIOLATED and active.stage == B.STAGE_GRASP:
+            # The face was met earlier than expected: the vacuum decides what that was.
+            self._arrived(active, now)
+            return
         tolerance = error in (Codes.PATH_TOLERANCE_VIOLATED, Codes.GOAL_TOLERANCE_VIOLATED)
         self.stop(C.TOLERANCE_VIOLATED if tolerance else C.CONTROLLER_FAULT, f"arm controller: {text}", now)
 
@@ -551,16 +559,19 @@ class Runner:
         self._next_step(active, now)
 
     def _grip_again(self, active: Active, now: Now) -> None:
+        active.fire(H.GRIP_AGAIN)
+        self._next_try(active, "no vacuum", now)
+
+    def _next_try(self, active: Active, why: str, now: Now) -> None:
         """Press harder, then another grasp of the same face, then say so and go back."""
         assert active.pick is not None
         active.grip_tries += 1
-        active.fire(H.GRIP_AGAIN)
         rest = [step for step in active.steps[1:] if step is Step.EXTRACT]
         if active.grip_tries == 1:
-            self._emit("motion.grip_again", "no vacuum: pressing harder", Severity.WARN)
+            self._emit("motion.grip_again", f"{why}: pressing harder", Severity.WARN)
             active.steps = [Step.PRESS, *rest]
         elif active.grip_tries == 2:
-            self._emit("motion.grip_again", "no vacuum: another grasp of the same face", Severity.WARN)
+            self._emit("motion.grip_again", f"{why}: another grasp of the same face", Severity.WARN)
             self._call_gripper(0)
             active.zones_commanded = False
             active.pick = regrasped(active.pick, self.robot)
@@ -569,10 +580,8 @@ class Runner:
             self._call_gripper(0)
             gripper = self._senses.gripper
             kpa = gripper.vacuum_kpa if gripper else 0.0
-            active.failure = Stop(
-                C.GRASP_NOT_MADE,
-                f"vacuum {kpa:.0f} kPa after {active.grip_tries} tries on {list(active.pick.carton_ids)}",
-            )
+            ids = list(active.pick.carton_ids)
+            active.failure = Stop(C.GRASP_NOT_MADE, f"vacuum {kpa:.0f} kPa after {active.grip_tries} tries on {ids}")
             active.steps = [Step.BACK_OFF]
         self._plan(now)
 

@@ -112,9 +112,10 @@ def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tu
     leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
     # At a change of limit the slower one holds on both sides of it.
     leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(np.isfinite(leg_limit), leg_limit / np.maximum(tip_rate, 1e-9), np.inf)
-    speed = np.minimum(limits.speed_radps, np.abs(tangent) * rate[:, None] + 1e-6)
+    limited = np.isfinite(leg_limit)
+    rate = np.where(limited, leg_limit, 0.0) / np.maximum(tip_rate, 1e-9)
+    by_tool = np.where(limited[:, None], np.abs(tangent) * rate[:, None] + 1e-6, np.inf)
+    speed = np.minimum(limits.speed_radps, by_tool)
     size = len(limits.speed_radps)
     points, accel = path.curve(path.curve.x), limits.accel_radps2
     if math.isfinite(limits.load_accel_mps2):
