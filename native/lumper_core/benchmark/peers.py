@@ -11,6 +11,7 @@ from scipy.sparse import csc_matrix
 import lumper_core
 
 GRAVITY_MPS2 = 9.81
+FORCE_BOUND_N = lumper_core.StaticsParameters().force_bound_n
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def balanced_scipy(task: Problem) -> tuple[bool | None, float]:
     """(feasible, None when the solver gave up; CPU seconds) by scipy's HiGHS."""
     start = time.process_time()
     result = linprog(
-        np.zeros(task.matrix.shape[1]), A_eq=task.matrix, b_eq=-task.wrench, bounds=(0, None), method="highs"
+        np.zeros(task.matrix.shape[1]), A_eq=task.matrix, b_eq=-task.wrench, bounds=(0, FORCE_BOUND_N), method="highs"
     )
     seconds = time.process_time() - start
     return {0: True, 2: False}.get(result.status), seconds
@@ -80,5 +81,5 @@ def least_slack(task: Problem) -> float:
 
     matrix = hstack([task.matrix, identity(rows), -identity(rows)]).tocsc()
     cost = np.concatenate([np.zeros(columns), np.ones(2 * rows)])
-    result = linprog(cost, A_eq=matrix, b_eq=-task.wrench, bounds=(0, None), method="highs")
+    result = linprog(cost, A_eq=matrix, b_eq=-task.wrench, bounds=[(0, FORCE_BOUND_N)] * columns + [(0, None)] * (2 * rows), method="highs")
     return float(result.fun) if result.status == 0 else float("nan")

@@ -30,6 +30,11 @@ std::string check_balance(const ContactGraph& graph, const Certificate& certific
         return "a removed box still carries force";
       }
       const double normal = patch.normal.dot(f);
+      if (normal > 4.0 * graph.parameters().force_bound_n) {
+        std::ostringstream text;
+        text << "contact " << p << " carries " << normal << " N at one point, more than any carton can";
+        return text.str();
+      }
       const double along1 = std::abs(patch.tangent1.dot(f));
       const double along2 = std::abs(patch.tangent2.dot(f));
       if (!(along1 + along2 <= patch.friction * normal + kConeTolerance_n) || !(normal >= -kConeTolerance_n)) {
@@ -99,15 +104,20 @@ std::string check_direction(const ContactGraph& graph, const Certificate& certif
       if (touches_gone) {
         continue;
       }
-      const double lowest = patch.normal.dot(u) -
-                            patch.friction * std::max(std::abs(patch.tangent1.dot(u)), std::abs(patch.tangent2.dot(u)));
-      worst = std::max(worst, -lowest);
+      const double un = patch.normal.dot(u);
+      if (patch.friction > 0.0) {
+        for (const double ut : {patch.tangent1.dot(u), patch.tangent2.dot(u)}) {
+          worst += std::max(0.0, -(un + patch.friction * ut)) + std::max(0.0, -(un - patch.friction * ut));
+        }
+      } else {
+        worst += std::max(0.0, -un);
+      }
     }
   }
-  // Any balancing forces would have to sum to at least power / worst (docs/planning-core.md, "Falling direction").
+  // Forces that balance would need more than force_bound_n at some contact point (docs/planning-core.md).
   if (!(power > 0.0) || !(power >= graph.parameters().force_bound_n * worst * (1.0 - 1e-6))) {
     std::ostringstream text;
-    text << "direction proves too little: power " << power << " W per unit, deepest contact violation " << worst;
+    text << "direction proves too little: power " << power << " W per unit, sum of contact violations " << worst;
     return text.str();
   }
   return "";

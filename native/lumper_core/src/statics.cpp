@@ -13,7 +13,7 @@ constexpr double kCompliance = 1e-7;    // (m/s^2) / N: the proximal weight of t
 constexpr double kBalance_n = 1e-5;     // a box is balanced when no component of its residual exceeds this
 constexpr double kGradient_n = 1e-7;
 constexpr int kMaxNewton = 80;
-constexpr int kMaxOuter = 12;
+constexpr int kMaxOuter = 30;
 constexpr int kMaxFallRounds = 6;
 constexpr size_t kMaxFallSet = 48;
 
@@ -536,17 +536,20 @@ Statics::Outcome Statics::solve(const std::vector<int32_t>& set, bool lower_only
       rest_[i] = mv;
     }
     double violation = 0.0;
+    double strongest = 0.0;
     for (size_t c = 0; c < local_count_; ++c) {
       LocalPatch& local = locals_[c];
       for (int k = 0; k < local.count; ++k) {
         for (int j = 0; j < local.generators; ++j) {
-          violation = std::max(violation, -local.value[static_cast<size_t>(k * kGenerators + j)]);
+          const auto g = static_cast<size_t>(k * kGenerators + j);
+          violation += std::max(0.0, -local.value[g]);
+          strongest = std::max(strongest, local.lambda[g]);
         }
       }
       local.previous = local.lambda;
     }
     if (largest <= 0.1 * kBalance_n) {
-      return Outcome::kBalanced;
+      return strongest <= graph_->parameters().force_bound_n ? Outcome::kBalanced : Outcome::kLimit;
     }
     if (lower_only) {
       // Only the balance is of use here, and a box that its supports cannot hold shows at once.

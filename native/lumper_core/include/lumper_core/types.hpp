@@ -60,7 +60,7 @@ struct StaticsParameters {
   double max_penetration_m = 0.05;
   double max_boxes = 2000;
   double acceleration_threshold_mps2 = 0.05;
-  double force_bound_n = 1e6;
+  double force_bound_n = 1e4;  ///< no generator of a contact point carries more: cartons crush before
   bool verify = false;
 };
 
