@@ -52,7 +52,7 @@ def _options(spec: "mujoco.MjSpec", sleep: bool) -> None:
     option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     option.iterations = 50
     option.tolerance = 1e-6
-    option.sleep_tolerance = 0.02
+    option.sleep_tolerance = 0.01
     if sleep:
         option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
     contact = spec.default.geom

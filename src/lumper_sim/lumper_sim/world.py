@@ -30,6 +30,8 @@ START_S = 10.0
 _ATTEMPTS = 25
 _SETTLE_S = 5.0
 _EVERY_SUCTION, _EVERY_ACCOUNT = 2, 5
+# While anything off the belt moves faster, nothing falls asleep: a slow topple must not freeze.
+_CALM_MPS = 0.03
 # Position loop of the drives: natural frequency and damping of the error, and how far beyond the rated acceleration they go.
 _OMEGA, _OVERDRIVE = 40.0, 1.5
 
@@ -403,7 +405,7 @@ class World:
             self._weigh(STEP_S)
         holding = suction.holding
         for carton in [c for c in self._welds if c not in holding]:
-            self.data.eq_active[self._welds.pop(carton)] = 0
+            self._release(carton)
             suction.load = 0.0
         for carton in holding:
             if carton not in self._welds:
@@ -423,6 +425,18 @@ class World:
         data.eq_active[weld] = 1
         data.qvel[self.index.carton_dof[carton]] += 1e-9
         self._welds[carton] = weld
+
+    def _release(self, carton: int) -> None:
+        self.data.eq_active[self._welds.pop(carton)] = 0
+        self._stay_awake()
+
+    def _stay_awake(self) -> None:
+        """Start every waking tree's wait for sleep anew.
+
+        A tree's wait runs on while something else holds it still; it would then sleep in mid-air the moment that it is let go.
+        """
+        waiting = self.data.tree_asleep
+        waiting[waiting < 0] = -(1 + mujoco.mjMINAWAKE)
 
     def cup_wrench(self, carton: int) -> tuple[Array, Array]:
         """Force N and torque Nm that a held carton puts on the cups, about tool0's origin, in tool0 axes."""
@@ -460,7 +474,7 @@ class World:
                 worst, which = load, carton
         if which >= 0 and self.suction.measure(dt_s, worst):
             self.suction.let_go(which)
-            self.data.eq_active[self._welds.pop(which)] = 0
+            self._release(which)
             self.lost.append(which)
 
     def _account(self) -> None:
@@ -468,6 +482,8 @@ class World:
         arrived = self.accounting.update(
             self.carton_position, self.carton_rotation, speed, self.base_x_m, list(self._welds)
         )
+        if self._welds or bool((speed[~self.accounting.on_belt] > _CALM_MPS).any()):
+            self._stay_awake()
         for carton in arrived:
             self._park(int(carton))
 
