@@ -2,15 +2,17 @@
 
 import gc
 import signal
+import socket
 import threading
 from collections.abc import Callable
-from types import FrameType
 
 from rclpy.context import Context
 from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.task import Future
+
+_END = b"\0"
 
 
 class Spinner:
@@ -45,13 +47,21 @@ class Spinner:
 
     def spin(self) -> None:
         """Run callbacks until `stop` or SIGINT or SIGTERM."""
+        main = threading.current_thread() is threading.main_thread()
+        woken, wake = socket.socketpair()
+        wake.setblocking(False)
 
-        def handle(signum: int, frame: FrameType | None) -> None:
-            self.stop()
+        def wait_for_signal() -> None:
+            # A node without timers leaves the executor waiting in C++, where Python's handlers are never run.
+            if woken.recv(1) != _END:
+                self.stop()
 
-        if threading.current_thread() is threading.main_thread():
+        watcher = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
+        if main:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, handle)
+                signal.signal(number, lambda *_: None)
+            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+            watcher.start()
         gc.collect()
         gc.freeze()
         self.spinning = True
@@ -60,3 +70,9 @@ class Spinner:
                 self.executor.spin_until_future_complete(self._stop, 1e5)
         finally:
             self.spinning = False
+            if main:
+                signal.set_wakeup_fd(-1)
+                wake.send(_END)
+                watcher.join()
+            woken.close()
+            wake.close()

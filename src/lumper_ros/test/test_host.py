@@ -265,7 +265,7 @@ def test_what_was_persisted_is_restored_and_a_failed_write_stops_what_follows(ri
 
 
 def test_events_of_every_severity_come_from_one_core(rig: Rig) -> None:
-    _, broker, host, broker_host = two(rig)
+    _, _, _, broker_host = two(rig)
     seen: list[Any] = []
     listener = rclpy.create_node("listener")
     rig.nodes.append(listener)
