@@ -21,6 +21,7 @@ from lumper_view.scene import legend
 
 PANELS_PERIOD_S = 0.25
 BEAT_PERIOD_S = 1.0
+AIM_PERIOD_S = 1.0
 CLOUD_PERIOD_S = 0.5
 MIN_TOKEN = 8
 
@@ -71,7 +72,7 @@ class PanelNodeCore(PanelCore):
         self._page: Page | None = None
         self._drawer: SceneDrawer | None = None
         self._cloud = CloudView(parameters.cloud_points)
-        self._next_s = {"panels": 0.0, "beat": 0.0, "cloud": 0.0}
+        self._next_s = {"panels": 0.0, "beat": 0.0, "aim": 0.0, "cloud": 0.0}
 
     def attach(self, host: Host, parameters: PanelParameters) -> None:
         """Called by run_core once the host exists."""
@@ -126,7 +127,11 @@ class PanelNodeCore(PanelCore):
         """Draw, where somebody looks."""
         effects = super().tick(now)
         page, drawer = self._page, self._drawer
-        if page is None or drawer is None or not page.browsers():
+        if page is None or drawer is None:
+            return effects
+        if self._due("aim", AIM_PERIOD_S, now) and (seen := self.keeper.placement.base()) is not None:
+            drawer.aim(float(seen[0, 3]))
+        if not page.browsers():
             return effects
         if self._due("beat", BEAT_PERIOD_S, now):
             page.beat()

@@ -59,9 +59,9 @@ def carton_lines(cartons: Cartons) -> tuple[NDArray[np.float32], NDArray[np.uint
     return lines, np.full((len(lines), 2, 3), 25, np.uint8)
 
 
-def look_at_robot(trailer: Trailer) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def look_at_robot(trailer: Trailer, base_x_m: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Camera position and target that show the robot from behind and above, with the load in view."""
-    return (-2.6, trailer.width_m * 0.95, trailer.height_m * 1.25), (1.7, -0.15, 0.85)
+    return (base_x_m - 2.6, trailer.width_m * 0.95, trailer.height_m * 1.25), (base_x_m + 1.7, -0.15, 0.85)
 
 
 class SceneDrawer:
@@ -84,7 +84,8 @@ class SceneDrawer:
         self._labels: dict[int, Any] = {}
         self._cartons: Cartons | None = None
         self._links: dict[str, Any] = {}
-        server.initial_camera.position, server.initial_camera.look_at = look_at_robot(trailer)
+        self._dimensions = trailer
+        self.aim(0.0)
         self._trailer(trailer)
         self._arm()
 
@@ -119,6 +120,12 @@ class SceneDrawer:
             mesh.apply_translation(a)
             colour = (245, 160, 30) if capsule.link not in ("tool0", "base_link") else (60, 60, 66)
             self._scene.add_mesh_simple(f"/arm/{capsule.link}/{number}", mesh.vertices, mesh.faces, color=colour)
+
+    def aim(self, base_x_m: float) -> None:
+        """Let browsers that come from now on start with the robot in view; those that look already keep their view."""
+        if self._changed("aim", round(2.0 * base_x_m)):
+            camera = self._server.initial_camera
+            camera.position, camera.look_at = look_at_robot(self._dimensions, base_x_m)
 
     def draw(self, scene: Scene, links: Mapping[str, Floats], bodies: Sequence[Body]) -> None:
         """Bring the page to this scene."""

@@ -8,7 +8,6 @@ import pytest
 from chromium import CHROMIUM, Browser, Tab
 from view_stage import ROOT, TOKEN, Stage
 
-
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"),
     pytest.mark.timeout(280),

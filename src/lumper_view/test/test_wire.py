@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from view_stage import ROOT, TOKEN, Stage
+from viser_wire import WireClient
+
 from lumper_ros.parameters import ParameterError, from_mapping
 from lumper_view.node import load_token
 from lumper_view.parameters import PanelParameters
-from view_stage import ROOT, TOKEN, Stage
-from viser_wire import WireClient
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -149,6 +150,8 @@ def test_the_node_refuses_to_start_with_a_sentence(stage: Stage) -> None:
         "key_file": "/nowhere/key",
     }.items():
         command += ["-p", f"{name}:={value}"]
-    done = subprocess.run(command, env={**os.environ, **stage.env}, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **stage.env}, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert "key_file: '/nowhere/key' is not there" in done.stderr + done.stdout
