@@ -102,6 +102,7 @@ class MotionBroker(Core):
     # --- inputs ---
 
     def message(self, name: str, message: Any, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         senses, runner = self._senses, self._runner
         fault = ""
         if name == "safety/state":
@@ -138,6 +139,7 @@ class MotionBroker(Core):
         return self._flush(now)
 
     def tick(self, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         self._obey(now)
         for request in self._queue.overdue(now.ros_s):
             self._drop(request, C.DEADLINE_PAST, "the deadline passed before its turn came", now)
@@ -147,10 +149,12 @@ class MotionBroker(Core):
         return self._flush(now)
 
     def goal_feedback(self, name: str, goal_id: str, feedback: Any, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         self._runner.feedback(goal_id, feedback)
         return self._flush(now)
 
     def goal_result(self, name: str, goal_id: str, status: GoalStatus, result: Any | None, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         assert name == ARM
         self._runner.result(goal_id, status, result, now)
         if self._runner.active is not None:
@@ -159,11 +163,13 @@ class MotionBroker(Core):
         return self._flush(now)
 
     def service_result(self, name: str, tag: str, response: Any | None, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         assert name == GRIPPER
         self._runner.gripper_answered(response, now)
         return self._flush(now)
 
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         self._obey(now)
         self._runner.computed(tag, result, now)
         self._advance(now)
@@ -177,6 +183,7 @@ class MotionBroker(Core):
     # --- requests ---
 
     def goal(self, name: str, goal_id: str, goal: Any, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         known = self._journal.find(goal_id)
         if known is not None and known.outcome is not None:
             self._runner.out.append(finish(goal_id, known))
@@ -268,6 +275,7 @@ class MotionBroker(Core):
         )
 
     def cancel(self, name: str, goal_id: str, now: Now) -> Effects:
+        now = self._senses.sharpened(now)
         request = self._queue.remove(goal_id)
         active = self._runner.active
         if request is not None:

@@ -115,22 +115,28 @@ class Follower:
 
     def change(self, target: float, from_s: float) -> bool:
         """Go over to another pace from `from_s` on; False where the trajectory is all but over."""
-        now = np.array([from_s])
-        tau, (rate, slope) = self.tau(from_s), self.pace.rate(now)
-        if tau >= self.trajectory.duration_s - 0.03 and target > STILL_PACE:
+        if self.tau(from_s) >= self.trajectory.duration_s - 0.03 and target > STILL_PACE:
             return False
+        self.pace = self._ramp(target, from_s)
+        self.target = target
+        return True
+
+    def stopping_tau(self, from_s: float) -> float:
+        """Place on the trajectory where a stop begun at `from_s` would end."""
+        pace = self._ramp(0.0, from_s)
+        return float(pace.tau(np.array([from_s + pace.ramp_s]))[0])
+
+    def _ramp(self, target: float, from_s: float) -> Pace:
+        """The shortest change of pace that keeps within the acceleration limits, else the one that exceeds them least."""
+        tau, (rate, slope) = self.tau(from_s), self.pace.rate(np.array([from_s]))
         best, least = RAMPS_S[-1], math.inf
         for ramp_s in RAMPS_S:
-            trial = Pace(from_s, tau, float(rate[0]), float(slope[0]), target, ramp_s)
-            worst = self._worst(trial)
+            worst = self._worst(Pace(from_s, tau, float(rate[0]), float(slope[0]), target, ramp_s))
             if worst < least - 1e-6:
                 best, least = ramp_s, worst
             if worst <= RAMP_SLACK:
-                best = ramp_s
                 break
-        self.pace = Pace(from_s, tau, float(rate[0]), float(slope[0]), target, best)
-        self.target = target
-        return True
+        return Pace(from_s, tau, float(rate[0]), float(slope[0]), target, best)
 
     def _worst(self, pace: Pace) -> float:
         """Largest joint acceleration of a ramp over its limit; inf where the pace would turn negative."""

@@ -57,10 +57,10 @@ SOFT_STOP_S = 2.5
 CANCEL_ANSWER_S = 1.5
 SCALE_STEP = 0.02
 RETIME_PERIOD_S = 0.06
-# The path time that a stop before the belt needs, at full pace.
-BRAKE_S = 0.35
 FEEDBACK_PERIOD_S = 0.1
 AT_END_RAD = 0.03
+# The valves open so long before the face is reached: vacuum must not take hold of a carton while the arm still moves.
+SUCTION_LEAD_S = 0.08
 MAX_REPLANS = 3
 
 
@@ -693,7 +693,7 @@ class Runner:
         if stage != active.stage:
             active.enter_stage(stage, now.ros_s)
             self._write_down(active)
-        if active.step is Step.APPROACH and tau >= trajectory.mark_s(B.STAGE_GRASP) - 0.05:
+        if active.step is Step.APPROACH and tau >= trajectory.duration_s - SUCTION_LEAD_S:
             self._command_gripper(active)
         if active.preempt and active.stage in INTERRUPTIBLE and active.step is not Step.BACK_OFF:
             self.stop(C.PREEMPTED, "a request of higher priority waits", now)
@@ -719,12 +719,14 @@ class Runner:
         """Whether the arm must wait over the belt: no room there, and the way down is near."""
         if active.step is not Step.PLACE or active.follower is None:
             return False
-        gate_s = active.follower.trajectory.mark_s(B.STAGE_PLACE)
-        if tau >= gate_s or self._senses.conveyor_fresh_ready(now):
+        if self._senses.conveyor_fresh_ready(now):
             active.gate_since_s = None
             return False
-        lead = (self._p.retime_lead_s + BRAKE_S) * max(active.follower.rate(now.ros_s), 0.2)
-        if tau + lead < gate_s:
+        if active.gate_since_s is not None:
+            return True
+        gate_s = active.follower.trajectory.mark_s(B.STAGE_PLACE)
+        # A stop begun at the next tick must still end before the way down.
+        if tau >= gate_s or active.follower.stopping_tau(now.ros_s + self._p.retime_lead_s) + 0.03 < gate_s:
             return False
         if active.gate_since_s is None:
             active.gate_since_s = now.steady_s

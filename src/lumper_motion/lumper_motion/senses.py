@@ -167,6 +167,14 @@ class Senses:
         faults = self.transforms.add(message.transforms, static)
         return self.drop("/tf", faults[0]) if faults else ""
 
+    def sharpened(self, now: Now) -> Now:
+        """`now` with a finer ROS time: /clock may step coarsely, and joint_states carry a newer stamp."""
+        if self.joints is None:
+            return now
+        since_s = min(max(now.steady_s - self.joints.received_s, 0.0), 0.02)
+        ahead_s = self.joints.stamp_s + since_s - now.ros_s
+        return Now(now.ros_s + ahead_s, now.steady_s, now.system_s) if 0.0 < ahead_s < 0.1 else now
+
     def base_in_trailer(self) -> Array | None:
         """4x4 of base_link in trailer; None while unknown."""
         try:

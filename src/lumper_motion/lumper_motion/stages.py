@@ -113,10 +113,11 @@ class StagePlanner:
                 Closeness.CONTACT,
                 (p.approach_speed_mps, p.contact_speed_mps),
             )
-            if legs is None or self._follow(out, legs[-1].joints[-1]) is None:
+            stroke = self._follow(out, legs[-1].joints[-1]) if legs is not None else None
+            if legs is None or stroke is None:
                 continue
             reached = True
-            touches = _hit(checker, legs)
+            touches = _hit(checker, legs) or self._stroke_block(snapshot, pick, stroke)
             if touches:
                 blocked = touches
                 continue
@@ -252,6 +253,19 @@ class StagePlanner:
         return "" if block is None else block.what
 
     # --- parts ---
+
+    def _stroke_block(self, snapshot: Snapshot, pick: Pick, stroke: Sequence[Array]) -> str:
+        """What the stroke after this grasp would touch, besides what the load leans on; empty = nothing."""
+        if not stroke:
+            return ""
+        samples = np.vstack([part[::3] for part in stroke] + [stroke[-1][-1:]])
+        checker = self._checker(replace(snapshot, load=load_of(pick)), _names(pick.carton_ids))
+        touching = {other for _, other in checker.explain(samples[0], Closeness.CONTACT)}
+        checker.allow({*_names(pick.carton_ids), *touching})
+        hit = checker.first_hit(samples, Closeness.CONTACT)
+        text = "" if hit < 0 else f"on the way out {_pairs_text(checker.explain(samples[hit], Closeness.CONTACT))}"
+        self._checker(snapshot, _names(pick.carton_ids))
+        return text
 
     def _checker(self, snapshot: Snapshot, allowed: Sequence[str]) -> CollisionChecker:
         key = (snapshot.wall_version, snapshot.trailer_from_base.tobytes())
