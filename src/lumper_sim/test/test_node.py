@@ -64,8 +64,7 @@ def start(*parameters: str, domain: int = DOMAIN) -> "subprocess.Popen[str]":
     arguments = [
         f"robot_folder:={CONFIG / 'robot'}",
         f"trailer_file:={CONFIG / 'trailer.yaml'}",
-        "cartons:=20",
-        *parameters,
+        *(parameters or ("cartons:=20",)),
     ]
     command = [sys.executable, "-m", "lumper_sim.main", "--ros-args"]
     for argument in arguments:
