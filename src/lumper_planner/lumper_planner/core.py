@@ -246,10 +246,12 @@ class UnloadPlanner(Core):
         if fault:
             return self._refuse_goal(goal_id, goal, OutcomeCode.MALFORMED, fault)
         if u.job is not None:
-            if u.waits_for_client and goal.job_id == u.job.job_id:
-                u.goal_id, u.waits_for_client = goal_id, False
-                u.job.stop_when, u.job.max_cartons = goal.stop_when, goal.max_cartons
-                self._jobs.resumed("its client sent the goal again")
+            if goal.job_id == u.job.job_id and not u.goal_id:
+                u.goal_id = goal_id
+                u.job.stop_when, u.job.max_cartons, u.dirty = goal.stop_when, goal.max_cartons, True
+                if u.waits_for_client:
+                    u.waits_for_client = False
+                    self._jobs.resumed("its client sent the goal again")
                 return self._end()
             remedy = (
                 "it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"

@@ -32,7 +32,6 @@ ANSWERS = [
     "i_moved_it",
     "drive_back",
     "look_again",
-    "give_up",
     "nonsense",
 ]
 
@@ -40,14 +39,24 @@ ANSWERS = [
 class Life(RuleBasedStateMachine):
     """A job among failing motions, stops, silences, deaths, and people who say anything."""
 
-    @initialize(rows=st.integers(1, 2), columns=st.integers(1, 3), stuck=st.integers(0, 2))
-    def begin(self, rows: int, columns: int, stuck: int) -> None:
+    @initialize(
+        rows=st.integers(1, 2),
+        columns=st.integers(2, 4),
+        stuck=st.integers(0, 2),
+        picks=st.lists(st.one_of(st.just(0), st.sampled_from(CODES)), max_size=8),
+        places=st.lists(st.one_of(st.just(0), st.sampled_from(CODES)), max_size=8),
+        begin_s=st.sampled_from([0.0, 10.0, 40.0]),
+    )
+    def begin(self, rows: int, columns: int, stuck: int, picks: list[int], places: list[int], begin_s: float) -> None:
         cartons = pile(rows=rows, columns=columns, layers=1)
         cartons |= {900 + k: [1.9, 0.9 + 0.5 * k, 0.15] for k in range(stuck)}
-        self.world = FakeWorld(cartons, parameters(question_limit_s=60.0))
+        self.world = FakeWorld(
+            cartons, parameters(question_limit_s=60.0), script={GOAL.PICK: picks, GOAL.PLACE: places}
+        )
         self.goal = self.world.unload("life")
+        self.world.pass_time(begin_s)
 
-    @rule(duration_s=st.sampled_from([0.05, 0.7, 3.0, 11.0]))
+    @rule(duration_s=st.sampled_from([0.05, 0.7, 3.0, 11.0, 40.0]))
     def wait(self, duration_s: float) -> None:
         self.world.pass_time(duration_s)
 
@@ -72,6 +81,11 @@ class Life(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self.world.mode, self.world.causes = SafetyState.RUN, []
+        self.world.camera = self.world.conveyor_ready = True
+        self.world.jammed = False
+        self.world.pass_time(1.0)
+        self.world.command(JobCommand.Request.RESUME)
+        self.world.pass_time(8.0)
 
     @rule(camera=st.booleans(), ready=st.booleans(), jammed=st.booleans(), base_fails=st.booleans())
     def surroundings(self, camera: bool, ready: bool, jammed: bool, base_fails: bool) -> None:
@@ -95,10 +109,15 @@ class Life(RuleBasedStateMachine):
     def lose_broker(self) -> None:
         self.world.lose_broker()
 
-    @rule(command=st.sampled_from([1, 2, 3, 4, 77]))
+    @rule(command=st.sampled_from([1, 2, 2, 2, 4, 77]))
     def command(self, command: int) -> None:
         response = self.world.command(command)
         assert response.accepted or response.text
+
+    @precondition(lambda self: self.world.belt > 3)
+    @rule()
+    def cancel(self) -> None:
+        self.world.command(JobCommand.Request.CANCEL)
 
     @rule(key=st.sampled_from(ANSWERS), pick=st.integers(0, 9), offered=st.booleans())
     def answer(self, key: str, pick: int, offered: bool) -> None:
@@ -112,7 +131,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def send_again(self) -> None:
         goal = self.world.unload("life")
-        if goal not in self.world.finished:
+        if goal not in self.world.finished or self.world.finished[goal][1].outcome.code != OutcomeCode.BUSY:
             self.goal = goal
 
     @invariant()

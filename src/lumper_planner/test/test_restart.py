@@ -146,6 +146,17 @@ def test_another_job_is_refused_while_one_waits_and_a_person_may_resume_or_cance
     assert not world.held and "Ada" in world.state().text
 
 
+def test_a_client_may_join_its_job_again_after_a_person_resumed_it() -> None:
+    world = FakeWorld(pile())
+    world.unload("j")
+    assert world.run(lambda: world.belt == 1)
+    die_and_return(world, 1.0)
+    world.pass_time(1.0)
+    assert world.command(JobCommand.Request.RESUME).accepted
+    assert world.run(lambda: world.belt == 3)
+    assert ended(world, world.unload("j")).delivered == 6
+
+
 def test_a_job_that_failed_can_be_taken_up_again_and_one_that_is_done_gives_its_first_result() -> None:
     world = FakeWorld(pile())
     goal = world.unload("j")
