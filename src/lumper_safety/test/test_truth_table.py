@@ -136,7 +136,8 @@ def test_wall_never_seen_matters_only_once_cartons_are_moved() -> None:
     assert bench.state.mode == RUN
     bench.job.phase = JobState.PICKING
     bench.run(1.1)
-    assert bench.state.mode == STARTING and bench.cause(C.NEVER_SEEN).source == "wall"
+    assert bench.state.mode == STARTING
+    assert "wall" in {c.source for c in bench.state.causes if c.code == C.NEVER_SEEN}
 
 
 @pytest.mark.parametrize("moving", [False, True], ids=["still", "moving"])
