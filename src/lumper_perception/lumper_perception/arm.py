@@ -4,11 +4,11 @@ from bisect import bisect_right
 from typing import Any
 
 import numpy as np
-from lumper_ros.convert import seconds
-from lumper_ros.robot import Robot
 
 from lumper_perception.boxes import Array
 from lumper_perception.view import NO_CAPSULES, Capsules
+from lumper_ros.convert import seconds
+from lumper_ros.robot import Robot
 
 HISTORY_S = 1.5
 EXTRAPOLATION_S = 0.15

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import lumper_faces
 import numpy as np
 
+import lumper_faces
 from lumper_perception.boxes import Array, Faces
 from lumper_perception.evidence import Cloud
 from lumper_perception.view import Intrinsics
@@ -36,7 +36,12 @@ def carton_faces(found: dict[str, Any], largest_side_m: float) -> Faces:
     size, fill, rotation, centre = found["size"], found["fill"], found["rotation"], found["centre"]
     hidden = found["hidden"]
     steep = np.abs(np.einsum("ni,ni->n", rotation[:, :, 2], centre)) / np.maximum(np.linalg.norm(centre, axis=1), 1e-6)
-    keep = (size.max(axis=1) < largest_side_m) & (size.min(axis=1) > LEAST_SIDE_M) & (fill > LEAST_FILL) & (steep > LEAST_COSINE)
+    keep = (
+        (size.max(axis=1) < largest_side_m)
+        & (size.min(axis=1) > LEAST_SIDE_M)
+        & (fill > LEAST_FILL)
+        & (steep > LEAST_COSINE)
+    )
     # Hidden on three sides, a plane's size says too little to call it a carton.
     keep &= hidden.sum(axis=1) <= 2
     sigma = found["sigma"][keep]
@@ -50,7 +55,8 @@ def carton_faces(found: dict[str, Any], largest_side_m: float) -> Faces:
         position_sigma=sigma[:, 0],
         rotation_sigma=sigma[:, 1],
         size_sigma=sigma[:, 2],
-        confidence=np.clip(0.95 - 0.5 * np.abs(1.0 - fill[keep]), 0.3, 0.95) * np.where(hidden[keep].any(axis=1), 0.8, 1.0),
+        confidence=np.clip(0.95 - 0.5 * np.abs(1.0 - fill[keep]), 0.3, 0.95)
+        * np.where(hidden[keep].any(axis=1), 0.8, 1.0),
         mass=unknown,
         hidden=hidden[keep],
     )

@@ -7,11 +7,6 @@ from typing import Any
 
 import numpy as np
 from lumper_msgs.msg import Wall
-from lumper_ros import cloud as clouds
-from lumper_ros.convert import inverse
-from lumper_ros.core import NOTHING, Compute, Core, Diagnose, Effect, Effects, Emit, Now, Persist, Publish, Severity
-from lumper_ros.robot import Robot, Trailer
-from lumper_ros.tf import TransformBuffer, TransformError
 
 from lumper_perception.arm import ArmHistory
 from lumper_perception.boxes import Array, Bools, Boxes, Faces
@@ -33,6 +28,11 @@ from lumper_perception.validate import (
 )
 from lumper_perception.view import Intrinsics, View
 from lumper_perception.wall import Picture, WallBook, WallLimits, picture
+from lumper_ros import cloud as clouds
+from lumper_ros.convert import inverse
+from lumper_ros.core import NOTHING, Compute, Core, Diagnose, Effect, Effects, Emit, Now, Persist, Publish, Severity
+from lumper_ros.robot import Robot, Trailer
+from lumper_ros.tf import TransformBuffer, TransformError
 
 IDS_RESERVED = 1000
 VERSIONS_RESERVED = 100_000
@@ -61,7 +61,9 @@ class PerceptionIntake(Core):
         segment: finds carton faces in an organised cloud (optical frame); needed when `detector` is cloud or both.
     """
 
-    def __init__(self, parameters: PerceptionParameters, robot: Robot, trailer: Trailer, segment: Segmenter | None = None) -> None:
+    def __init__(
+        self, parameters: PerceptionParameters, robot: Robot, trailer: Trailer, segment: Segmenter | None = None
+    ) -> None:
         p = self._p = parameters
         self._robot, self._trailer, self._segment = robot, trailer, segment
         self._frames = TransformBuffer(history_s=3.0, extrapolation_s=0.03)
@@ -84,7 +86,9 @@ class PerceptionIntake(Core):
             )
         )
         self._book = WallBook(
-            WallLimits(p.pose_change_m, p.pose_change_rad, p.size_change_m, p.density_kgpm3, p.density_sigma, p.friction)
+            WallLimits(
+                p.pose_change_m, p.pose_change_rad, p.size_change_m, p.density_kgpm3, p.density_sigma, p.friction
+            )
         )
         self._picture: Picture | None = None
         self._job_id = ""
@@ -96,6 +100,8 @@ class PerceptionIntake(Core):
         self._published_evidence_s = -np.inf
         self._looked_s = -np.inf
         self._segmenting = ""
+        self._segment_context: tuple[str, float, Array, Array] = ("", 0.0, np.eye(4), np.eye(4))
+        self._base_x = 0.0
         self._skipped = 0
         self._faults: dict[str, int] = {}
         self._last_fault = ""
@@ -169,9 +175,9 @@ class PerceptionIntake(Core):
     def _on_motion(self, message: Any, now: Now) -> Effects:
         tool = self._tool(now.ros_s)
         delivered, lost = self._story.follow(message, self._tracker, tool, now.ros_s)
-        effects: list[Effect] = []
-        for carton_id in delivered:
-            effects.append(self._event("perception.removed", f"carton {carton_id} was delivered", carton_id))
+        effects: list[Effect] = [
+            self._event("perception.removed", f"carton {one} was delivered", one) for one in delivered
+        ]
         for carton_id in lost:
             text = f"carton {carton_id} left the gripper elsewhere than on the conveyor; looking for it"
             effects.append(self._event("perception.lost", text, carton_id, Severity.WARN))
@@ -288,17 +294,34 @@ class PerceptionIntake(Core):
         )
 
     def _take_faces(
-        self, faces: Faces, coverage: float, frame: str, stamp_s: float, camera: Array, base: Array, now: Now
+        self,
+        faces: Faces,
+        coverage: float,
+        frame: str,
+        stamp_s: float,
+        camera: Array,
+        base: Array,
+        now: Now,
+        self_found: bool = False,
     ) -> Effects:
         arm, tool = self._arm.at(stamp_s, base)
         view = View(camera, self._intrinsics(frame), arm)
-        boxes = boxes_of(faces.transformed(camera))
+        faces = faces.transformed(camera)
+        if self_found:
+            # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
+            faces = faces.take(free_of_robot(faces.centre, arm, None))
+        boxes = boxes_of(faces)
         boxes = _selected(boxes, self._of_interest(boxes, base))
         if tool is not None:
             self._tracker.carry(tool)
         before = self._now_picture()
         touched = self._story.explain(
-            before, tool, self._p.touched_reach_m, self._p.touched_neighbour_m, stamp_s + self._p.touched_memory_s, stamp_s
+            before,
+            tool,
+            self._p.touched_reach_m,
+            self._p.touched_neighbour_m,
+            stamp_s + self._p.touched_memory_s,
+            stamp_s,
         )
         shows_absence = coverage >= self._p.min_view_coverage
         report = self._tracker.observe(boxes, view, stamp_s, touched) if shows_absence or len(boxes) else Report()
@@ -314,13 +337,19 @@ class PerceptionIntake(Core):
         centre = boxes.face_centre() - 0.1 * boxes.normal()
         margin = self._p.trailer_margin_m
         t = self._trailer
-        good = (np.abs(centre[:, 1]) < t.width_m / 2.0 + margin) & (centre[:, 2] > -margin) & (centre[:, 2] < t.height_m + margin)
+        good = (
+            (np.abs(centre[:, 1]) < t.width_m / 2.0 + margin)
+            & (centre[:, 2] > -margin)
+            & (centre[:, 2] < t.height_m + margin)
+        )
         good &= (centre[:, 0] > -t.dock_length_m) & (centre[:, 0] < t.length_m + margin)
         to_base = inverse(base)
         local = centre @ to_base[:3, :3].T + to_base[:3, 3]
         belt = self._robot.conveyor
         on_belt = (local[:, 0] < belt.front_x_m + 0.15) & (local[:, 0] > belt.end_x_m - 1.0)
-        on_belt &= (np.abs(local[:, 1] - belt.center_y_m) < belt.width_m / 2.0 + 0.1) & (local[:, 2] > belt.surface_z_m - 0.1)
+        on_belt &= (np.abs(local[:, 1] - belt.center_y_m) < belt.width_m / 2.0 + 0.1) & (
+            local[:, 2] > belt.surface_z_m - 0.1
+        )
         # Nothing that stands beside or behind the robot is load to be planned.
         return np.asarray(good & ~on_belt & (local[:, 0] > 0.6))
 
@@ -351,7 +380,7 @@ class PerceptionIntake(Core):
             self._sources[key].drop(Fault("segmentation", f"{type(result).__name__}: {result}"), now.ros_s)
             return NOTHING
         frame, stamp_s, camera, base = self._segment_context
-        return self._take_faces(result, 1.0, frame, stamp_s, camera, base, now)
+        return self._take_faces(result, 1.0, frame, stamp_s, camera, base, now, self_found=True)
 
     def _look_around(self, cloud: Cloud, frame: str, stamp_s: float, camera: Array, base: Array, now: Now) -> Effects:
         """Free floor, back wall, and faces that are still there or not, from one cloud."""
@@ -390,9 +419,9 @@ class PerceptionIntake(Core):
         return self._picture
 
     def _reported(self, report: Report, now: Now) -> list[Effect]:
-        effects: list[Effect] = []
-        for carton_id in report.removed:
-            effects.append(self._event("perception.gone", f"carton {carton_id} is no longer where it was", carton_id))
+        effects: list[Effect] = [
+            self._event("perception.gone", f"carton {one} is no longer where it was", one) for one in report.removed
+        ]
         for carton_id in report.moved:
             text = f"carton {carton_id} moved without being touched"
             effects.append(self._event("perception.moved_untouched", text, carton_id, Severity.WARN))
@@ -401,7 +430,13 @@ class PerceptionIntake(Core):
         return effects
 
     def _event(self, code: str, text: str, carton_id: int, severity: Severity = Severity.INFO) -> Emit:
-        return Emit(code, text, severity, job_id=self._job_id, values={"carton_id": carton_id, "wall_version": self._book.version})
+        return Emit(
+            code,
+            text,
+            severity,
+            job_id=self._job_id,
+            values={"carton_id": carton_id, "wall_version": self._book.version},
+        )
 
     def _evidence_stamp(self) -> float:
         return self._looked_s
@@ -413,7 +448,10 @@ class PerceptionIntake(Core):
             return Wall.STATUS_UNKNOWN, "nothing has been seen yet"
         age_s = now.ros_s - stamp_s
         if age_s > self._p.wall_max_age_s:
-            return Wall.STATUS_STALE, f"the newest evidence is {age_s:.1f} s old, {self._p.wall_max_age_s} s are allowed"
+            return (
+                Wall.STATUS_STALE,
+                f"the newest evidence is {age_s:.1f} s old, {self._p.wall_max_age_s} s are allowed",
+            )
         count = len(self._tracker.confirmed())
         if count:
             return Wall.STATUS_OK, f"{count} cartons"
@@ -482,7 +520,9 @@ class PerceptionIntake(Core):
             if health.last_fault and now.ros_s - health.last_fault_s < 5.0:
                 level, text = 1, health.last_fault
             if age_s > self._p.source_silent_s:
-                level, text = (2, f"nothing usable for {age_s:.1f} s") if np.isfinite(age_s) else (2, "nothing usable so far")
+                level, text = (
+                    (2, f"nothing usable for {age_s:.1f} s") if np.isfinite(age_s) else (2, "nothing usable so far")
+                )
                 if health.last_fault:
                     text += f"; {health.last_fault}"
             values: dict[str, str | float | int | bool] = {"frame": health.frame, "accepted": health.accepted}

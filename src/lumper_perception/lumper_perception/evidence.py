@@ -36,7 +36,9 @@ def fit_intrinsics(cloud: Cloud, near_m: float, far_m: float, stride: int = 16) 
     for slope, pixel in ((x, columns[good]), (y, rows[good])):
         if np.ptp(slope) < 0.05:
             return None
-        (focal, centre), *_ = np.linalg.lstsq(np.stack([slope, np.ones_like(slope)], axis=1), pixel.astype(float), rcond=None)
+        (focal, centre), *_ = np.linalg.lstsq(
+            np.stack([slope, np.ones_like(slope)], axis=1), pixel.astype(float), rcond=None
+        )
         if np.median(np.abs(focal * slope + centre - pixel)) > 1.0 or focal < 10.0:
             return None
         fits.append((float(focal), float(centre)))

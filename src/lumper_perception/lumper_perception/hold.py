@@ -27,7 +27,11 @@ class GripperStory:
     def follow(self, state: Any, tracker: Tracker, tool: Array | None, stamp_s: float) -> tuple[list[int], list[int]]:
         """Take a BrokerState; returns the ids delivered and the ids lost."""
         executing = state.state in (BrokerState.EXECUTING, BrokerState.STOPPING, BrokerState.HOLDING)
-        manipulates = state.active_kind in (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PLACE, ExecuteMotion.Goal.RETREAT)
+        manipulates = state.active_kind in (
+            ExecuteMotion.Goal.PICK,
+            ExecuteMotion.Goal.PLACE,
+            ExecuteMotion.Goal.RETREAT,
+        )
         self.busy = executing and manipulates
         self.touching = self.busy and (state.stage in _TOUCHING or bool(state.holding_carton))
         if state.state in _UNSURE:
@@ -35,8 +39,9 @@ class GripperStory:
         now_held = tuple(state.held_carton_ids) if state.holding_carton else ()
         for carton_id in now_held:
             if carton_id not in self.held:
-                tracker.take_hold(carton_id, tool)
-        delivered, lost = [], []
+                tracker.take_hold(carton_id, tool, stamp_s)
+        delivered: list[int] = []
+        lost: list[int] = []
         for carton_id in self.held:
             if carton_id in now_held:
                 continue
@@ -61,7 +66,9 @@ class GripperStory:
             local = np.einsum("nji,nj->ni", picture.rotation, tool[:3, 3] - picture.centre)
             outside = np.maximum(np.abs(local) - picture.size / 2.0, 0.0)
             near = np.linalg.norm(outside, axis=1) < reach_m
-            beside = (picture.relation.beside | picture.relation.supports | picture.relation.supports.T)[near].any(axis=0)
+            beside = (picture.relation.beside | picture.relation.supports | picture.relation.supports.T)[near].any(
+                axis=0
+            )
             for index, track in enumerate(picture.tracks):
                 if near[index]:
                     self._touch(track.id, 10.0, until_s)

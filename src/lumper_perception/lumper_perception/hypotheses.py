@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumper_perception.boxes import PLANE_AXIS, PLANE_SIGN, Array, Boxes, Faces, Ints, aligned, orthonormal
+from lumper_perception.boxes import PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,10 @@ def _planes_of(faces: Faces, index: int, rotation: Array, anchor: Array) -> tupl
     return offset, sigma, bound, plane
 
 
-def _box_of(faces: Faces, members: list[int]) -> tuple[Array, ...]:
+_Box = tuple[Array, Array, Array, Array, Bools, Bools, int]
+
+
+def _box_of(faces: Faces, members: list[int]) -> _Box:
     area = faces.size[members].prod(axis=1)
     main = members[int(np.argmax(area))]
     rotation = faces.rotation[main]
@@ -113,7 +116,7 @@ def _box_of(faces: Faces, members: list[int]) -> tuple[Array, ...]:
         offset, sigma, bound, plane = _planes_of(faces, main, rotation, anchor)
         seen = np.zeros(6, dtype=bool)
         seen[plane] = True
-        return rotation, anchor, offset, sigma, bound > 0.5, seen, np.int64(plane)
+        return rotation, anchor, offset, sigma, bound > 0.5, seen, plane
     # The normals of perpendicular faces tell the axes better than the edges of one face.
     corrected = rotation.copy()
     for index in members:
@@ -143,7 +146,7 @@ def _box_of(faces: Faces, members: list[int]) -> tuple[Array, ...]:
     sigma = np.where(known, 1.0 / np.sqrt(np.maximum(weight, 1e-12)), np.where(np.isfinite(bound_offset), 5e-3, np.inf))
     # A face that was seen tells its plane better than the end of its neighbour's edge does.
     offset, sigma = np.where(seen, hard_offset, offset), np.where(seen, hard_sigma, sigma)
-    return rotation, anchor, offset, sigma, ~known & np.isfinite(bound_offset), seen, np.int64(plane_main)
+    return rotation, anchor, offset, sigma, ~known & np.isfinite(bound_offset), seen, plane_main
 
 
 def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
@@ -156,13 +159,15 @@ def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
             np.zeros(0), np.zeros(0),
         )  # fmt: skip
     parts = [_box_of(faces, members) for members in groups]
-    stacked = [np.stack([part[k] for part in parts]) for k in range(7)]
     main_sigma = np.array([faces.rotation_sigma[members].min() for members in groups])
     # Faces that agree on one carton support each other.
     confidence = np.array([1.0 - np.prod(1.0 - faces.confidence[members]) for members in groups])
     with np.errstate(all="ignore"):
         mass = np.array([_mean_known(faces.mass[members]) for members in groups])
-    rotation, anchor, offset, sigma, bound, seen, face = stacked
+    rotation, anchor = np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts])
+    offset, sigma = np.stack([part[2] for part in parts]), np.stack([part[3] for part in parts])
+    bound, seen = np.stack([part[4] for part in parts]), np.stack([part[5] for part in parts])
+    face = np.array([part[6] for part in parts], dtype=np.int64)
     return aligned(
         Boxes(rotation, anchor, offset, sigma, bound, seen, face, main_sigma, confidence, mass),
         np.eye(3),
@@ -172,9 +177,3 @@ def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
 def _mean_known(values: Array) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def outward(plane: int, rotation: Array) -> Array:
-    """(3,) outward normal of a plane of a box with axes `rotation` (3, 3)."""
-    normal: Array = rotation[:, PLANE_AXIS[plane]] * PLANE_SIGN[plane]
-    return normal

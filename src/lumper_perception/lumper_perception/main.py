@@ -2,10 +2,9 @@
 
 import sys
 
-from lumper_ros.host import run_core
-
 from lumper_perception.node import build
 from lumper_perception.parameters import PerceptionParameters
+from lumper_ros.host import run_core
 
 # Only ages and silences are watched by the tick; pictures are handled as they come.
 TICK_HZ = 5.0

@@ -93,7 +93,9 @@ def _agreement(boxes: Boxes, offset: Array, tracks: TrackTable, track: Ints) -> 
         loose_t = tracks.loose[track, axis] | tracks.loose[track, axis + 3]
         length_t = np.maximum(high_t[:, axis] - low_t[:, axis], 1e-6)
         # A face partly hidden needs only to lie within the carton (or the carton known so far within it).
-        overlap = np.where(loose, inter / length, np.where(loose_t, inter / np.minimum(length, length_t), inter / union))
+        overlap = np.where(
+            loose, inter / length, np.where(loose_t, inter / np.minimum(length, length_t), inter / union)
+        )
         known_low, known_high = tracks.known[track, axis], tracks.known[track, axis + 3]
         by_low = np.where(has_low & known_low, np.abs(lo - low_t[:, axis]), np.inf)
         by_high = np.where(has_high & known_high, np.abs(hi - high_t[:, axis]), np.inf)

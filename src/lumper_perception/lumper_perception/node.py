@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from lumper_ros.robot import load_robot, load_trailer
-
 from lumper_perception.core import PerceptionIntake
 from lumper_perception.parameters import PerceptionParameters
+from lumper_ros.robot import load_robot, load_trailer
 
 
 def build(parameters: PerceptionParameters) -> PerceptionIntake:

@@ -38,7 +38,9 @@ def relations(centre: Array, rotation: Array, size: Array, gap_m: float = 0.03) 
     return Relations(supports, beside)
 
 
-def on_floor(centre: Array, rotation: Array, size: Array, touching: Relations, fallen: Bools, clear_m: float = 0.25) -> Bools:
+def on_floor(
+    centre: Array, rotation: Array, size: Array, touching: Relations, fallen: Bools, clear_m: float = 0.25
+) -> Bools:
     """(N,) cartons that lie on the floor apart from the pile and in front of it.
 
     Args:

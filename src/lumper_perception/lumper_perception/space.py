@@ -103,7 +103,9 @@ class SpaceMap:
         floor = self._floor_s[first:last, rim : self._shape[1] - rim] > now_s - self._memory_s
         wall = self._wall_s[:, : self._section[1] - 1] > now_s - self._memory_s
         share = float(floor.mean()) if floor.size else 1.0
-        return Emptiness(share, float(wall.mean()), int(self._occupied.sum()), self._back_wall_x if wall.any() else np.nan)
+        return Emptiness(
+            share, float(wall.mean()), int(self._occupied.sum()), self._back_wall_x if wall.any() else np.nan
+        )
 
     def coverage(self, now_s: float) -> float:
         """Part of the cross-section that something has looked into lately."""

@@ -118,7 +118,9 @@ class Track:
         firm = both & ~self.loose
         turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
         strange = bool((np.abs(innovation) > 3.0 * np.sqrt(self.var + noise**2) + SLACK_M)[firm].any())
-        strange |= float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
+        strange |= (
+            float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
+        )
         self._noticed(z, stamp_s)
         if strange:
             self.suspect += 1
@@ -339,7 +341,9 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
     """Arrays of these tracks."""
     if not tracks:
         empty = np.zeros((0, 3))
-        return TrackTable(np.zeros((0, 3, 3)), empty, empty, empty, np.zeros((0, 6)), *(np.zeros((0, 6), dtype=bool),) * 3)
+        return TrackTable(
+            np.zeros((0, 3, 3)), empty, empty, empty, np.zeros((0, 6)), *(np.zeros((0, 6), dtype=bool),) * 3
+        )
     rotation = np.stack([t.rotation for t in tracks])
     anchor = np.stack([t.anchor for t in tracks])
     raw = np.stack([t.offset for t in tracks])

@@ -33,6 +33,16 @@ class TrackerLimits:
     back_x_m: float = np.inf
 
 
+@dataclass(frozen=True, slots=True)
+class _Vacated:
+    """A place where a carton stood until lately: what appears behind it was revealed, it did not arrive."""
+
+    centre: Array
+    rotation: Array
+    size: Array
+    until_s: float
+
+
 @dataclass(slots=True)
 class Report:
     """What one picture changed: ids of cartons born, gone, and moved without being touched."""
@@ -50,7 +60,7 @@ class Tracker:
         self.tracks: list[Track] = []
         self._lost: list[Track] = []
         self.next_id = first_id
-        self.tentative_faces = 0
+        self._vacated: list[_Vacated] = []
 
     # Pictures
 
@@ -61,6 +71,7 @@ class Tracker:
             touched: carton id -> displacement (m) that the robot's own touch explains.
         """
         report = Report()
+        self._vacated = [place for place in self._vacated if place.until_s > stamp_s]
         self._lost = [track for track in self._lost if stamp_s - track.last_seen_s < self.limits.lost_memory_s]
         free = [track for track in self.tracks if track.state is not TrackState.HELD]
         table = stacked(free, self.assumed_depth())
@@ -78,7 +89,7 @@ class Tracker:
         self._miss(free, missed, view, stamp_s, touched, report)
         used = set(merged) | {box for box, _, _ in matches}
         self._birth(boxes, [box for box in range(len(boxes)) if box not in used], stamp_s)
-        self._confirm(stamp_s, touched, report)
+        self._confirm(view, stamp_s, touched, report)
         return report
 
     def _update(
@@ -101,7 +112,9 @@ class Tracker:
                 continue
             shift_m, turn_rad = track.displacement()
             if shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad:
-                if shift_m > max(allowance, self.limits.moved_m) or (not allowance and turn_rad > self.limits.moved_rad):
+                if shift_m > max(allowance, self.limits.moved_m) or (
+                    not allowance and turn_rad > self.limits.moved_rad
+                ):
                     report.moved.append(track.id)
                 track.rest()
 
@@ -135,6 +148,7 @@ class Tracker:
                 gone.append(track)
                 report.removed.append(track.id)
                 self._lost.append(track)
+                self._vacate(track, stamp_s)
         self._forget(gone)
 
     def visible_fraction(self, free: list[Track], which: list[int], view: View) -> Array:
@@ -169,18 +183,20 @@ class Tracker:
                 continue
             self.tracks.append(birth(boxes, box, stamp_s))
 
-    def _confirm(self, stamp_s: float, touched: Mapping[int, float], report: Report) -> None:
+    def _confirm(self, view: View | None, stamp_s: float, touched: Mapping[int, float], report: Report) -> None:
         ready = [
             track
             for track in self.tracks
-            if not track.id and track.times_seen >= self.limits.confirm_hits and track.confidence >= self.limits.min_confidence
+            if not track.id
+            and track.times_seen >= self.limits.confirm_hits
+            and track.confidence >= self.limits.min_confidence
         ]
         ghosts = []
         for track in ready:
             if self._overlaps_known(track, stamp_s):
                 ghosts.append(track)
                 continue
-            known = self._same_carton(track, stamp_s)
+            known = self._same_carton(track, view)
             if known is None:
                 track.id, self.next_id = self.next_id, self.next_id + 1
                 report.born.append(track.id)
@@ -209,19 +225,45 @@ class Tracker:
         inside = (np.abs(local) < table.size[None] / 2.0 - 0.015).all(axis=2).mean(axis=0)
         return bool((inside > 0.5).any())
 
-    def _same_carton(self, track: Track, stamp_s: float) -> Track | None:
-        """The one known carton that vanished from its place and has this box's size."""
-        missing = [other for other in self.tracks if other.id and other.misses >= 1 and other.state is not TrackState.HELD]
+    def _same_carton(self, track: Track, view: View | None) -> Track | None:
+        """The one known carton that vanished from its place before this box arrived, and has its size."""
+        missing = [
+            other for other in self.tracks if other.id and other.misses >= 2 and other.state is not TrackState.HELD
+        ]
+        assumed = self.assumed_depth()
         fitting = []
         for other in missing + self._lost:
-            near_m = float(np.linalg.norm(other.centre(self.assumed_depth()) - track.centre(self.assumed_depth())))
+            near_m = float(np.linalg.norm(other.centre(assumed) - track.centre(assumed)))
             error_m = track.size_error(other)
-            if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M:
+            if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M and track.first_seen_s > other.last_seen_s:
                 fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
-        if not fitting or (len(fitting) > 1 and fitting[1][0] - fitting[0][0] < 0.002 and fitting[1][1].dropped == fitting[0][1].dropped):
+        if not fitting or (
+            len(fitting) > 1
+            and fitting[1][0] - fitting[0][0] < 0.002
+            and fitting[1][1].dropped == fitting[0][1].dropped
+        ):
             return None
-        return fitting[0][1]
+        return fitting[0][1] if view is None or self._arrived(track, fitting[0][1], view) else None
+
+    def _arrived(self, track: Track, vanished: Track, view: View) -> bool:
+        """Whether the place of a new box could be seen before: if not, it was only revealed by what was taken away."""
+        assumed = self.assumed_depth()
+        points, _ = track.samples(view.origin, assumed)
+        places = [(place.centre, place.rotation, place.size) for place in self._vacated]
+        if not vanished.dropped:
+            places.append((vanished.centre(assumed), vanished.rotation, vanished.size(assumed)))
+        if not places:
+            return True
+        centre, rotation, size = (np.stack([place[k] for place in places]) for k in range(3))
+        nobody = np.full(len(points), len(places))
+        return bool(cut_by_boxes(view.origin, points, centre, rotation, size, nobody).mean() < 0.3)
+
+    def _vacate(self, track: Track, stamp_s: float) -> None:
+        assumed = self.assumed_depth()
+        self._vacated.append(
+            _Vacated(track.centre(assumed), track.rotation, track.size(assumed), stamp_s + self.limits.lost_memory_s)
+        )
 
     def _forget(self, gone: list[Track]) -> None:
         keys = {id(track) for track in gone}
@@ -229,10 +271,11 @@ class Tracker:
 
     # Evidence from elsewhere
 
-    def take_hold(self, carton_id: int, tool: Array | None) -> bool:
+    def take_hold(self, carton_id: int, tool: Array | None, stamp_s: float) -> bool:
         """The gripper holds this carton now; it moves with the tool (4x4 tool0 to trailer). False = unknown id."""
         for track in self.tracks:
             if track.id == carton_id:
+                self._vacate(track, stamp_s)
                 track.state = TrackState.HELD
                 track.misses = 0
                 track.grip(tool, self.assumed_depth())
@@ -272,6 +315,7 @@ class Tracker:
             elif beyond >= 0.8 and track.misses >= 1 and stamp_s > track.last_seen_s:
                 self._forget([track])
                 self._lost.append(track)
+                self._vacate(track, stamp_s)
                 return [track.id]
         return []
 
@@ -296,4 +340,3 @@ class Tracker:
     def confirmed(self) -> list[Track]:
         """Cartons with an id, by id."""
         return sorted((track for track in self.tracks if track.id), key=lambda track: track.id)
-

@@ -49,14 +49,18 @@ class SourceHealth:
         if now_s - stamp_s > limits.max_age_s:
             return Fault("late", f"header.stamp is {now_s - stamp_s:.3f} s old, {limits.max_age_s} s are allowed")
         if stamp_s <= self.last_stamp_s:
-            return Fault("out_of_order", f"header.stamp goes back by {self.last_stamp_s - stamp_s:.3f} s, or is a duplicate")
+            return Fault(
+                "out_of_order", f"header.stamp goes back by {self.last_stamp_s - stamp_s:.3f} s, or is a duplicate"
+            )
         interval_s = stamp_s - self.last_stamp_s
         if np.isfinite(interval_s):
             self.interval_s = interval_s if np.isnan(self.interval_s) else 0.9 * self.interval_s + 0.1 * interval_s
         self.last_stamp_s = stamp_s
         # A little jitter of a source at exactly its allowed rate is no fault.
         if stamp_s - self.last_accepted_s < 0.6 / limits.max_rate_hz:
-            return Fault("rate", f"{1.0 / max(self.interval_s, 1e-9):.0f} Hz arrive, {limits.max_rate_hz:g} Hz are allowed")
+            return Fault(
+                "rate", f"{1.0 / max(self.interval_s, 1e-9):.0f} Hz arrive, {limits.max_rate_hz:g} Hz are allowed"
+            )
         return None
 
     def accept(self, stamp_s: float) -> None:
@@ -106,8 +110,11 @@ def read_faces(message: Any, max_faces: int) -> tuple[Faces, list[Fault]]:
     for index, item in enumerate(items):
         p, q = item.face_pose.position, item.face_pose.orientation
         rows.append(
-            (p.x, p.y, p.z, q.x, q.y, q.z, q.w, item.width_m, item.height_m, item.depth_m, item.position_sigma_m)
-            + (item.rotation_sigma_rad, item.size_sigma_m, item.confidence, item.mass_kg)
+            (
+                *(p.x, p.y, p.z, q.x, q.y, q.z, q.w),
+                *(item.width_m, item.height_m, item.depth_m, item.position_sigma_m),
+                *(item.rotation_sigma_rad, item.size_sigma_m, item.confidence, item.mass_kg),
+            )
         )
         occluded[index] = item.occluded
     table = np.array(rows, dtype=float).reshape(len(rows), 15)
@@ -137,8 +144,16 @@ def _check_rows(table: Array, faults: list[Fault]) -> Bools:
     with np.errstate(invalid="ignore"):
         checks = (
             ("pose", ~np.isfinite(table[:, :7]).all(axis=1), "face_pose is not finite"),
-            ("quaternion", np.abs(np.linalg.norm(table[:, 3:7], axis=1) - 1.0) > 1e-2, "face_pose.orientation is no unit quaternion"),
-            ("size", ~((table[:, 7:9] > 0.01) & (table[:, 7:9] < 5.0)).all(axis=1), "width_m, height_m must lie in 0.01 … 5"),
+            (
+                "quaternion",
+                np.abs(np.linalg.norm(table[:, 3:7], axis=1) - 1.0) > 1e-2,
+                "face_pose.orientation is no unit quaternion",
+            ),
+            (
+                "size",
+                ~((table[:, 7:9] > 0.01) & (table[:, 7:9] < 5.0)).all(axis=1),
+                "width_m, height_m must lie in 0.01 … 5",
+            ),
             ("depth", np.isinf(table[:, 9]) | (table[:, 9] <= 0.0), "depth_m must be positive, or NaN where unknown"),
             ("sigma", ~((table[:, 10:13] >= 0.0) & (table[:, 10:13] < 1.0)).all(axis=1), "sigmas must lie in 0 … 1"),
             ("confidence", ~((table[:, 13] >= 0.0) & (table[:, 13] <= 1.0)), "confidence must lie in 0 … 1"),
@@ -146,8 +161,7 @@ def _check_rows(table: Array, faults: list[Fault]) -> Bools:
         )
     good = np.ones(len(table), dtype=bool)
     for reason, bad, text in checks:
-        for index in np.flatnonzero(bad & good):
-            faults.append(Fault(reason, f"detections[{index}]: {text}"))
+        faults += [Fault(reason, f"detections[{index}]: {text}") for index in np.flatnonzero(bad & good)]
         good &= ~bad
     return good
 

@@ -110,7 +110,8 @@ def cut_by_boxes(origin: Array, points: Array, centre: Array, rotation: Array, s
     """(P,) whether a box other than the point's own cuts its line of sight.
 
     Args:
-        origin: (3,); points: (P, 3); centre, size: (N, 3); rotation: (N, 3, 3); owner: (P,) index of the point's own box.
+        origin: (3,); points: (P, 3); centre, size: (N, 3); rotation: (N, 3, 3); owner: (P,) index of the point's own box; an
+            index beyond the boxes = none.
     """
     if not len(centre) or not len(points):
         return np.zeros(len(points), dtype=bool)
@@ -125,5 +126,6 @@ def cut_by_boxes(origin: Array, points: Array, centre: Array, rotation: Array, s
     enter = np.minimum(t1, t2).max(axis=2)
     leave = np.maximum(t1, t2).min(axis=2)
     hit = (enter < leave) & (enter < 0.985) & (leave > 0.0)
-    hit[np.arange(len(points)), owner] = False
+    own = owner < len(centre)
+    hit[np.flatnonzero(own), owner[own]] = False
     return np.asarray(hit.any(axis=1))

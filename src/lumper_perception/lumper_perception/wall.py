@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from lumper_msgs.msg import Box, Carton, Wall
-from lumper_ros.convert import to_point, to_pose, to_time, to_vector3
 
 from lumper_perception.boxes import Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
+from lumper_ros.convert import to_point, to_pose, to_time, to_vector3
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 from lumper_msgs.msg import BrokerState, Wall
-from lumper_ros.convert import to_quaternion, to_time, to_vector3
-from lumper_ros.core import Diagnose, Emit, Now, Persist, Publish
-from lumper_ros.parameters import from_mapping
-from lumper_ros.robot import load_robot, load_trailer
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 from tf2_msgs.msg import TFMessage
 
 from lumper_perception.core import PerceptionIntake
 from lumper_perception.parameters import PerceptionParameters
+from lumper_ros.convert import to_quaternion, to_time, to_vector3
+from lumper_ros.core import Diagnose, Emit, Now, Persist, Publish
+from lumper_ros.parameters import from_mapping
+from lumper_ros.robot import load_robot, load_trailer
 
 sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +101,9 @@ class Rig:
         self.move()
 
     def broker(self, held=(), kind=0, stage=0, outcome=0, state=BrokerState.IDLE) -> None:
-        message = BrokerState(state=state, active_kind=kind, stage=stage, holding_carton=bool(held), held_carton_ids=list(held))
+        message = BrokerState(
+            state=state, active_kind=kind, stage=stage, holding_carton=bool(held), held_carton_ids=list(held)
+        )
         message.stamp = to_time(self.time_s)
         message.last_outcomes = [outcome_code(outcome)]
         self.send("motion/state", message)

@@ -46,7 +46,14 @@ def read_pcd(path: Path) -> dict[str, np.ndarray]:
         if words and not words[0].startswith("#"):
             head[words[0]] = words[1:]
     width, height = int(head["WIDTH"][0]), int(head["HEIGHT"][0])
-    kinds = {("F", "4"): "<f4", ("U", "4"): "<u4", ("I", "4"): "<i4", ("F", "8"): "<f8", ("U", "1"): "u1", ("U", "2"): "<u2"}
+    kinds = {
+        ("F", "4"): "<f4",
+        ("U", "4"): "<u4",
+        ("I", "4"): "<i4",
+        ("F", "8"): "<f8",
+        ("U", "1"): "u1",
+        ("U", "2"): "<u2",
+    }
     types = [kinds[pair] for pair in zip(head["TYPE"], head["SIZE"], strict=True)]
     count = width * height
     if head["DATA"][0] == "binary_compressed":

@@ -10,11 +10,11 @@ import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh
 from lumper_msgs.msg import CartonDetection, CartonDetections
-from lumper_ros.convert import to_point, to_quaternion, to_time
 from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import Faces
 from lumper_perception.view import Intrinsics
+from lumper_ros.convert import to_point, to_quaternion, to_time
 
 WIDTH_M, HEIGHT_M, LENGTH_M = 2.5, 2.7, 7.0
 CAMERA = Intrinsics.of_field_of_view(1.4835298641951802, 640, 480, 0.3, 10.0)
@@ -110,15 +110,20 @@ class Renderer:
         self.k = intrinsics
         columns, rows = np.meshgrid(np.arange(intrinsics.width), np.arange(intrinsics.height))
         self.rays = np.stack(
-            [(columns - intrinsics.cx) / intrinsics.fx, (rows - intrinsics.cy) / intrinsics.fy, np.ones(columns.shape)], axis=-1
+            [(columns - intrinsics.cx) / intrinsics.fx, (rows - intrinsics.cy) / intrinsics.fy, np.ones(columns.shape)],
+            axis=-1,
         ).reshape(-1, 3)
 
-    def render(self, load: Load, pose: np.ndarray, rng: np.random.Generator, noise: float = 0.001, colour: bool = False) -> Picture:
+    def render(
+        self, load: Load, pose: np.ndarray, rng: np.random.Generator, noise: float = 0.001, colour: bool = False
+    ) -> Picture:
         """Ray-cast the load inside the trailer; `noise` is k of sigma = k z^2 (1/m)."""
         scene = rtcore_scene.EmbreeScene()
         count = len(load.centre)
         corners = np.einsum("nij,nkj->nki", load.rotation, _CUBE[None] * load.size[:, None]) + load.centre[:, None]
-        shell = _CUBE * np.array([LENGTH_M + 6.0, WIDTH_M, HEIGHT_M]) + np.array([(LENGTH_M - 6.0) / 2, 0.0, HEIGHT_M / 2])
+        shell = _CUBE * np.array([LENGTH_M + 6.0, WIDTH_M, HEIGHT_M]) + np.array(
+            [(LENGTH_M - 6.0) / 2, 0.0, HEIGHT_M / 2]
+        )
         everything = np.concatenate([corners.reshape(-1, 3), shell]).astype(np.float32)
         triangles = (np.arange(count + 1)[:, None, None] * 8 + _TRIANGLES[None]).reshape(-1, 3)
         TriangleMesh(scene, everything[triangles])
@@ -133,13 +138,28 @@ class Renderer:
         noisy = depth + noise * depth**2 * rng.standard_normal(depth.shape)
         cloud = (self.rays * noisy[:, None]).astype(np.float32)
         height, width = self.k.height, self.k.width
-        shade = self._shade(load, box, plane, cloud, depth, pose, rng) if colour else np.zeros((len(box), 3), dtype=np.uint8)
+        shade = (
+            self._shade(load, box, plane, cloud, depth, pose, rng)
+            if colour
+            else np.zeros((len(box), 3), dtype=np.uint8)
+        )
         return Picture(
-            cloud.reshape(height, width, 3), shade.reshape(height, width, 3), box.reshape(height, width), plane.reshape(height, width), pose
+            cloud.reshape(height, width, 3),
+            shade.reshape(height, width, 3),
+            box.reshape(height, width),
+            plane.reshape(height, width),
+            pose,
         )
 
     def _shade(
-        self, load: Load, box: np.ndarray, plane: np.ndarray, cloud: np.ndarray, depth: np.ndarray, pose: np.ndarray, rng: np.random.Generator
+        self,
+        load: Load,
+        box: np.ndarray,
+        plane: np.ndarray,
+        cloud: np.ndarray,
+        depth: np.ndarray,
+        pose: np.ndarray,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         base = np.full((len(box), 3), 95.0)
         on = box >= 0
@@ -179,14 +199,19 @@ def true_faces(load: Load, picture: Picture, k: Intrinsics = CAMERA, least_px: i
         rotation, size = load.rotation[box], load.size[box]
         centre = load.centre[box] + rotation[:, axis] * sign * size[axis] / 2
         corners = np.array(
-            [centre + rotation[:, a] * i * size[a] / 2 + rotation[:, b] * j * size[b] / 2 for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            [
+                centre + rotation[:, a] * i * size[a] / 2 + rotation[:, b] * j * size[b] / 2
+                for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
         )
         local = corners @ to_camera[:3, :3].T + to_camera[:3, 3]
         u, v, depth = k.project(local)
         if depth.min() < 0.1:
             continue
         full = 0.5 * abs(float(np.dot(u, np.roll(v, -1)) - np.dot(v, np.roll(u, -1))))
-        result.append({"box": box, "plane": plane, "pixels": pixels, "share": pixels / max(full, 1.0), "centre": centre})
+        result.append(
+            {"box": box, "plane": plane, "pixels": pixels, "share": pixels / max(full, 1.0), "centre": centre}
+        )
     return result
 
 
@@ -200,7 +225,12 @@ def face_frame(load: Load, box: int, plane: int) -> tuple[np.ndarray, np.ndarray
     across = np.cross(up, normal)
     across_axis = int(np.argmax(np.abs(rotation.T @ across)))
     centre = load.centre[box] + normal * load.size[box, axis] / 2
-    return centre, np.stack([across, up, normal], axis=1), float(load.size[box, across_axis]), float(load.size[box, up_axis])
+    return (
+        centre,
+        np.stack([across, up, normal], axis=1),
+        float(load.size[box, across_axis]),
+        float(load.size[box, up_axis]),
+    )
 
 
 def detect(
@@ -246,4 +276,15 @@ def detect(
 
 def empty_faces() -> Faces:
     none = np.zeros(0)
-    return Faces(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 2)), none, none, none, none, none, none, np.zeros((0, 4), dtype=bool))
+    return Faces(
+        np.zeros((0, 3)),
+        np.zeros((0, 3, 3)),
+        np.zeros((0, 2)),
+        none,
+        none,
+        none,
+        none,
+        none,
+        none,
+        np.zeros((0, 4), dtype=bool),
+    )
