@@ -63,6 +63,14 @@ def seal_fractions(gripper: Gripper, tool: Array, boxes: Boxes, press_m: float) 
     return best, owner
 
 
+def _columns(gripper: Gripper) -> int:
+    return len({zone.x_m for zone in gripper.zones})
+
+
+def _rows(gripper: Gripper) -> int:
+    return len({zone.y_m for zone in gripper.zones})
+
+
 def load_fraction(gripper: Gripper, zones: list[int], pressure: Array, force: Array, torque: Array) -> float:
     """How much of what the cups can hold is used; above 1 they let go.
 
@@ -82,9 +90,10 @@ def load_fraction(gripper: Gripper, zones: list[int], pressure: Array, force: Ar
     mx = torque[0] - cy * force[2]
     my = torque[1] + cx * force[2]
     mz = torque[2] - cx * force[1] + cy * force[0]
-    # A moment tips the face about the edge of the cups that it presses on.
-    lever_y = max(float((y + h / 2).max()) - cy, cy - float((y - h / 2).min()))
-    lever_x = max(float((x + w / 2).max()) - cx, cx - float((x - w / 2).min()))
+    # A moment tips the face about the edge that it presses on: that of the mat around the outermost cups that hold.
+    mat_x, mat_y = gripper.pad_width_m / _columns(gripper) / 2, gripper.pad_height_m / _rows(gripper) / 2
+    lever_y = max(float(y.max()) + mat_y - cy, cy - float(y.min()) + mat_y)
+    lever_x = max(float(x.max()) + mat_x - cx, cx - float(x.min()) + mat_x)
     pull = max(0.0, float(force[2])) + abs(mx) / lever_y + abs(my) / lever_x
     around = float(holding @ np.hypot(x - cx, y - cy)) / total + float((w.mean() + h.mean()) / 6)
     shear = float(np.hypot(force[0], force[1])) + abs(mz) / around

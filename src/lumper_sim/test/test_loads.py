@@ -50,7 +50,7 @@ def test_leaning_cartons_lean() -> None:
     ("load", "count", "seed", "named"),
     [
         ("heap", 60, 1, "load='heap'"),
-        ("mixed", 19, 1, "cartons=19"),
+        ("mixed", 0, 1, "cartons=0"),
         ("mixed", 401, 1, "cartons=401"),
         ("mixed", 60, -1, "seed=-1"),
     ],

@@ -75,7 +75,8 @@ def test_load_grows_with_force_and_shrinks_with_vacuum(robot: Robot, force: list
 
 def test_straight_pull_is_measured_against_the_zones_holding(robot: Robot) -> None:
     kpa = np.full(6, robot.gripper.vacuum_kpa)
-    assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, 150.0]), np.zeros(3)) == pytest.approx(0.5)
+    half = robot.gripper.zones[1].holding_n
+    assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, half]), np.zeros(3)) == pytest.approx(0.5)
     assert load_fraction(robot.gripper, [1, 4], kpa, np.array([0, 0, -500.0]), np.zeros(3)) < 1e-9
     assert load_fraction(robot.gripper, [0, 1, 2, 3, 4, 5], np.zeros(6), np.ones(3), np.zeros(3)) == np.inf
 
@@ -130,7 +131,7 @@ def test_a_carton_is_lifted_and_follows_the_tool(one_carton: Callable[..., World
     after = world.tool_pose()[:3, :3].T @ (world.carton_position[2] - world.tool_pose()[:3, 3])
     assert np.linalg.norm(after - before) < 0.002
     assert world.carton_position[2, 2] > 1.002 + 0.175 + 0.13
-    assert 0.2 < world.suction.load < 1.0
+    assert 0.15 < world.suction.load < 0.6
     assert world.counts().held == 1
     assert world.counts().falls == 0
 
