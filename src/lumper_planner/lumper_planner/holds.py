@@ -5,7 +5,7 @@ from lumper_msgs.msg import BrokerState, JobState, OutcomeCode
 from py_trees.common import Status
 
 from lumper_planner import assist, moves, outcomes
-from lumper_planner.record import PAUSED_BY_STOP
+from lumper_planner.record import BASE, PAUSED_BY_STOP
 from lumper_planner.unloading import Unloading
 
 _GOAL = ExecuteMotion.Goal
@@ -92,6 +92,11 @@ def reconciling(u: Unloading) -> Status:
         text = "it has not ended what was under way"
     if text or broker is None:
         u.say(JobState.WAITING, f"finding out what the arm holds, waiting for the motion broker: {text}")
+        return Status.RUNNING
+    base_moved = job.unresolved is not None and job.unresolved.kind == BASE
+    # Nothing but its place tells whether a base move of an earlier life has ended.
+    if base_moved and (u.world.base is None or u.now.ros_s - u.world.base_moved_s < u.parameters.base_still_s):
+        u.say(JobState.WAITING, "restarted while the base moved: waiting until it stands still")
         return Status.RUNNING
     request, holding = job.unresolved, bool(broker.holding_carton)
     code = None

@@ -72,6 +72,9 @@ class PlannerParameters:
     base_retries: int = parameter(
         2, low=0, high=10, doc="failed base moves in a row before the job ends as BASE_FAILED"
     )
+    base_still_s: float = parameter(
+        2.5, low=0.2, high=30.0, doc="after a restart in a base move the base must stand still so long"
+    )
     drive_back_m: float = parameter(0.4, low=0.05, high=2.0, doc="how far the base goes back when a person says so")
 
     question_limit_s: float = parameter(

@@ -14,6 +14,8 @@ from lumper_ros.core import Diagnose, Effect, Now
 
 Array = NDArray[np.float64]
 
+# A change of the base's place by more is a move, m.
+BASE_STILL_M = 0.002
 # A stamp so far ahead of this node's clock cannot be jitter between nodes.
 FUTURE_S = 0.5
 TRAILER_FRAME = "trailer"
@@ -137,6 +139,7 @@ class World:
     conveyor: ConveyorState | None = None
     conveyor_s: float = -math.inf
     base: tuple[float, float, float] | None = None  # x m, y m, yaw rad of base_link in the trailer
+    base_moved_s: float = -math.inf  # ROS time when the base was last seen in another place
     faults: dict[str, int] = field(default_factory=dict)
 
     def take(self, name: str, message: Any, now: Now) -> tuple[bool, list[Effect]]:
@@ -160,7 +163,7 @@ class World:
                 belt, self.conveyor, self.conveyor_s = self.conveyor, message, now.steady_s
                 return belt is None or belt.ready != message.ready or belt.jammed != message.jammed, []
             case "/tf":
-                return self._transforms(message), []
+                return self._transforms(message, now), []
         return False, []
 
     def _wall(self, wall: Wall, now: Now) -> tuple[bool, list[Effect]]:
@@ -188,7 +191,7 @@ class World:
         self.faults[name] = self.faults.get(name, 0) + 1
         return Diagnose(f"input {name}", 1, f"dropped: {fault}", {"dropped": self.faults[name]})
 
-    def _transforms(self, message: Any) -> bool:
+    def _transforms(self, message: Any, now: Now) -> bool:
         for item in message.transforms:
             if item.child_frame_id == BASE_FRAME and item.header.frame_id == TRAILER_FRAME:
                 place, turn = item.transform.translation, item.transform.rotation
@@ -196,6 +199,14 @@ class World:
                 if not all(map(math.isfinite, (place.x, place.y, yaw))):
                     continue
                 first = self.base is None
+                if (
+                    self.base is None
+                    or math.dist(self.base[:2], (place.x, place.y)) > BASE_STILL_M
+                    or self.base_moved_s > now.ros_s
+                ):
+                    self.base_moved_s = now.ros_s
+                else:
+                    continue
                 self.base = (place.x, place.y, yaw)
                 return first
         return False

@@ -238,7 +238,7 @@ class FakeWorld:
         self.active = (goal_id, goal)
         if name == "base/advance":
             assert not self.held
-            self.after(2.0, lambda: self._base_done(goal_id, goal, self.base_code, life))
+            self._drive(goal_id, goal, life, 10)
             return
         assert seconds(goal.deadline) > self.ros_s
         if goal.kind == GOAL.PICK:
@@ -250,6 +250,22 @@ class FakeWorld:
         code = self.script.get(goal.kind, []).pop(0) if self.script.get(goal.kind) else 0
         self.after(DURATION_S[goal.kind], lambda: self._done(goal_id, goal, code, life))
         self._broker()
+
+    def _drive(self, goal_id: str, goal: Any, life: int, steps: int) -> None:
+        """A base move of 2 s in ten steps."""
+
+        def step() -> None:
+            if self.active is None or self.active[0] != goal_id:
+                return
+            if self.base_code == 0:
+                self.base_x += goal.distance_m / 10
+                self._tf()
+            if steps > 1:
+                self._drive(goal_id, goal, life, steps - 1)
+            else:
+                self._base_done(goal_id, goal, self.base_code, life)
+
+        self.after(0.2, step)
 
     def _done(self, goal_id: str, goal: Any, code: int, life: int) -> None:
         if self.active is None or self.active[0] != goal_id:
@@ -318,8 +334,6 @@ class FakeWorld:
         if self.active is None or self.active[0] != goal_id:
             return
         self.active = None
-        if code == 0:
-            self.base_x += goal.distance_m
         result = AdvanceBase.Result(outcome=OutcomeCode(code=code), text="scripted", moved_m=goal.distance_m)
         self._tf()
         if life == self.life:

@@ -34,6 +34,17 @@ def test_killed_in_a_motion(moment: int, away_s: float, into_s: float) -> None:
     assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 == world.belt and result.dropped == 0
 
 
+@pytest.mark.parametrize("away_s", [0.1, 1.0, 5.0])
+def test_killed_while_the_base_moves(away_s: float) -> None:
+    world = FakeWorld({1: [4.0, 0.0, 0.15]})
+    world.unload("j")
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == 100)
+    world.pass_time(0.3)
+    die_and_return(world, away_s)
+    result = ended(world, world.unload("j"))
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 1
+
+
 def test_killed_ten_times_over_a_job() -> None:
     world = FakeWorld(pile(rows=2))
     goal = world.unload("j")
