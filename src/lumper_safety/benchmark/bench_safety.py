@@ -38,8 +38,6 @@ def withdrawal(causes: int) -> dict[str, Any]:
     """
     from lumper_msgs.srv import ResetSafety
 
-    from lumper_ros.auth import sign_command
-
     busy = subprocess.Popen(["nice", "-n", "0", sys.executable, "-c", "while True: pass"])
     with tempfile.TemporaryDirectory() as folder:
         process = start_monitor(Path(folder), DOMAIN)
@@ -64,12 +62,8 @@ def withdrawal(causes: int) -> dict[str, Any]:
                 with robot.lock:
                     robot.estop_closed = True
                     robot.publishers["estop"].publish(robot.make("estop"))
-                time.sleep(0.03)
-                auth = sign_command(KEY, "safety/reset", {"reason": "bench"}, "bench", time.time(), number + 1)
-                future = reset.call_async(ResetSafety.Request(reason="bench", auth=auth))
-                while not future.done():
-                    time.sleep(0.001)
-                assert future.result().accepted, future.result().text
+                # An input of this robot that came late on the busy machine refuses the reset: rightly, and not counted.
+                _reset_until_running(robot, reset, number)
             cpu_percent = (_cpu_s(process.pid) - cpu) / (time.monotonic() - begin_s) * 100
             periods = np.diff([state.stamp.sec + state.stamp.nanosec * 1e-9 for _, state in robot.arrivals]) * 1e3
         finally:
@@ -96,6 +90,27 @@ def withdrawal(causes: int) -> dict[str, Any]:
             "note": "of one core, all inputs at their rates, over DDS",
         },
     }
+
+
+def _reset_until_running(robot: LiveRobot, client: Any, number: int) -> None:
+    """Reset as a signed operator until there is a permit again, within 20 s."""
+    from lumper_msgs.srv import ResetSafety
+
+    from lumper_ros.auth import sign_command
+
+    for attempt in range(100):
+        time.sleep(0.03 if attempt == 0 else 0.2)
+        nonce = number * 1000 + attempt + 1
+        auth = sign_command(KEY, "safety/reset", {"reason": "bench"}, "bench", time.time(), nonce)
+        future = client.call_async(ResetSafety.Request(reason="bench", auth=auth))
+        end_s = time.monotonic() + 2.0
+        while not future.done() and time.monotonic() < end_s:
+            time.sleep(0.001)
+        state = robot.last()
+        if future.done() and future.result().accepted and state is not None:
+            robot.wait(lambda s: s.mode == SafetyState.RUN, 5)
+            return
+    raise TimeoutError("no permit again within 20 s")
 
 
 def _first_stop(robot: LiveRobot, seen: int) -> float:
