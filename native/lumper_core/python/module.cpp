@@ -58,6 +58,14 @@ struct RemovalRecord {
   uint64_t certificate;
 };
 
+struct StrokeRecord {
+  uint8_t safe;
+  uint8_t verdict;
+  double displacement;
+  double acceleration;
+  double speed_limit;
+};
+
 struct ContactRecord {
   int32_t a;
   int32_t b;
@@ -148,7 +156,7 @@ RemovalRecord to_record(const ContactGraph& graph, const Statics& statics, const
   std::memset(static_cast<void*>(&r), 0, sizeof(r));
   r.id = slots.empty() ? 0 : graph.box(slots[0]).id;
   r.verdict = static_cast<uint8_t>(removal.verdict);
-  r.nontrivial = statics.carries(slots) ? 1 : 0;
+  r.nontrivial = statics.nontrivial(slots) ? 1 : 0;
   r.acceleration = removal.acceleration;
   r.boxes_solved = static_cast<uint32_t>(removal.boxes_solved);
   r.iterations = static_cast<uint32_t>(removal.iterations);
@@ -287,6 +295,8 @@ PYBIND11_MODULE(_core, m) {
   PYBIND11_NUMPY_DTYPE(RemovalRecord, id, verdict, nontrivial, acceleration, boxes_solved, iterations, seconds,
                        certificate);
   PYBIND11_NUMPY_DTYPE(ContactRecord, a, b, position, normal, tangent, friction, patch);
+  PYBIND11_NUMPY_DTYPE(StrokeRecord, safe, verdict, displacement, acceleration, speed_limit);
+  m.attr("STROKE_DTYPE") = py::dtype::of<StrokeRecord>();
   m.attr("BOX_DTYPE") = py::dtype::of<BoxRecord>();
   m.attr("GRASP_DTYPE") = py::dtype::of<GraspRecord>();
   m.attr("REMOVAL_DTYPE") = py::dtype::of<RemovalRecord>();
@@ -376,15 +386,13 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("extract_margin_m", &PlanParameters::extract_margin_m)
       .def_readwrite("working_distance_m", &PlanParameters::working_distance_m)
       .def_readwrite("max_advance_m", &PlanParameters::max_advance_m)
-      .def_readwrite("stroke_limit_m", &PlanParameters::stroke_limit_m)
-      .def_readwrite("lookahead", &PlanParameters::lookahead);
+      .def_readwrite("stroke_limit_m", &PlanParameters::stroke_limit_m);
 
   py::class_<Certificate>(m, "Certificate")
-      .def_property_readonly("verdict", [](const Certificate& c) { return static_cast<int>(c.removal.verdict); })
+      .def_property_readonly("_verdict", [](const Certificate& c) { return static_cast<int>(c.removal.verdict); })
       .def_readonly("removed", &Certificate::removed)
       .def_property_readonly("hash", [](const Certificate& c) { return c.removal.certificate; })
-      .def_property_readonly("acceleration", [](const Certificate& c) { return c.removal.acceleration; })
-      .def_property_readonly("fall_slots", [](const Certificate& c) { return c.removal.falls; });
+      .def_property_readonly("acceleration", [](const Certificate& c) { return c.removal.acceleration; });
 
   py::class_<Pile>(m, "Pile")
       .def(py::init<const BoxArray&, const Trailer&, const StaticsParameters&>(), py::arg("boxes"),
@@ -487,7 +495,7 @@ PYBIND11_MODULE(_core, m) {
             return pile.statics_.certify(slots);
           },
           py::arg("ids"))
-      .def("_falls",
+      .def("falls",
            [](const Pile& pile, const Certificate& certificate) {
              std::vector<uint32_t> ids;
              for (const int32_t slot : certificate.removal.falls) {
@@ -589,7 +597,7 @@ PYBIND11_MODULE(_core, m) {
           [](Planner& planner, const BoxArray& array, const std::array<double, 3>& base, const py::object& reach,
              const std::optional<py::array_t<double, py::array::c_style | py::array::forcecast>>& unknown,
              const std::vector<uint32_t>& skip, const std::optional<std::map<uint32_t, int>>& failed, int max_failed,
-             const std::vector<std::vector<uint32_t>>& groups, double budget_s, uint64_t seed) {
+             double budget_s, uint64_t seed) {
             PlanRequest request;
             request.base = {base[0], base[1], base[2]};
             if (!(std::isfinite(base[0]) && std::isfinite(base[1]) && std::isfinite(base[2]))) {
@@ -617,7 +625,6 @@ PYBIND11_MODULE(_core, m) {
               request.failed = *failed;
             }
             request.max_failed = max_failed;
-            request.groups = groups;
             request.budget_s = budget_s;
             request.seed = seed;
             const std::vector<Box> boxes = to_boxes(array);
@@ -626,13 +633,50 @@ PYBIND11_MODULE(_core, m) {
           },
           py::arg("boxes"), py::kw_only(), py::arg("base") = std::array<double, 3>{0.0, 0.0, 0.0},
           py::arg("reach") = py::none(), py::arg("unknown") = py::none(), py::arg("skip") = std::vector<uint32_t>{},
-          py::arg("failed") = py::none(), py::arg("max_failed") = 2,
-          py::arg("groups") = std::vector<std::vector<uint32_t>>{}, py::arg("budget_s") = 0.05, py::arg("seed") = 0)
+          py::arg("failed") = py::none(), py::arg("max_failed") = 2, py::arg("budget_s") = 0.05, py::arg("seed") = 0)
       .def(
           "grasps",
           [](Planner& planner, const BoxArray& array) {
             const std::vector<Box> boxes = to_boxes(array);
             return to_array(planner.grasps(boxes));
           },
-          py::arg("boxes"));
+          py::arg("boxes"))
+      .def(
+          "strokes",
+          [](Planner& planner, const BoxArray& array, const py::array_t<GraspRecord, py::array::c_style>& asked) {
+            const std::vector<Box> boxes = to_boxes(array);
+            std::vector<Grasp> grasps(static_cast<size_t>(asked.size()));
+            for (size_t i = 0; i < grasps.size(); ++i) {
+              const GraspRecord& r = asked.data()[i];
+              if (r.count < 1 || r.count > Grasp::kMaxIds || r.stroke > 4) {
+                throw InputError(std::nullopt, i, "count", "a grasp has 1 to 4 ids and a stroke of the Stroke values");
+              }
+              Grasp& grasp = grasps[i];
+              grasp.count = r.count;
+              std::copy_n(r.ids, Grasp::kMaxIds, grasp.ids.begin());
+              grasp.stroke = static_cast<Stroke>(r.stroke);
+              grasp.extract = Eigen::Map<const Vec3>(r.extract);
+              grasp.lift = r.lift;
+              grasp.tilt = r.tilt;
+              grasp.speed_limit = r.speed_limit;
+            }
+            std::vector<StrokePrediction> predictions;
+            {
+              py::gil_scoped_release release;
+              predictions = planner.strokes(boxes, grasps);
+            }
+            py::array_t<StrokeRecord> array_out(static_cast<py::ssize_t>(predictions.size()));
+            for (size_t i = 0; i < predictions.size(); ++i) {
+              const StrokePrediction& p = predictions[i];
+              StrokeRecord& r = array_out.mutable_data()[i];
+              std::memset(static_cast<void*>(&r), 0, sizeof(r));
+              r.safe = p.safe ? 1 : 0;
+              r.verdict = static_cast<uint8_t>(p.verdict);
+              r.displacement = p.displacement_m;
+              r.acceleration = p.acceleration;
+              r.speed_limit = p.speed_limit_mps;
+            }
+            return array_out;
+          },
+          py::arg("boxes"), py::arg("grasps"));
 }

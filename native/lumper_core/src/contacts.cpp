@@ -141,6 +141,16 @@ void set_tangents(const Vec3& preferred, Patch* patch) {
   patch->tangent2 = patch->normal.cross(patch->tangent1);
 }
 
+/// Where a box's depth is an assumption, only its near half is sure to bear or to rest on anything.
+void keep_sure_half(const Box& box, const Mat3& axes, Polygon* polygon) {
+  for (int k = 0; k < 3; ++k) {
+    if ((box.size_unknown & (1U << k)) != 0U && std::abs(axes(0, k)) > 0.5) {
+      const Vec3 away = axes(0, k) > 0.0 ? axes.col(k) : Vec3(-axes.col(k));
+      clip(away, away.dot(box.position), polygon);
+    }
+  }
+}
+
 double horizontal_sigma(const Box& box) {
   const double lateral = std::max({box.pose_sigma[0], box.pose_sigma[1], box.size_sigma[0], box.size_sigma[1]});
   return lateral;
@@ -281,6 +291,8 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
     }
     patch.normal = axis;
     if (support) {
+      keep_sure_half(a, ra, &polygon);
+      keep_sure_half(b, rb, &polygon);
       shrink_polygon(contact_shrink(std::hypot(horizontal_sigma(a), horizontal_sigma(b)) / std::sqrt(2.0), parameters),
                      outward, &polygon);
     }

@@ -11,6 +11,7 @@ constexpr double kFacing = 0.9;          // cosine between a face's normal and t
 constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;      // neighbours that reach this little into the swept space are brushed, not hit
 constexpr double kHeadroom_m = 0.45;     // gripper and wrist above a top grasp
+constexpr double kDeepest_m = 0.61;      // a carton of unknown depth is pulled as far as the deepest one
 constexpr double kTopReach_m = 2.25;     // the arm cannot come from above higher than this under a 2.7 m roof
 
 struct FaceView {
@@ -161,6 +162,14 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
         if (!all_held) {
           continue;
         }
+        // The pad sticks out over the load's edges: nothing may stand out of the wall there.
+        const Vec3 reach = tool_x.cwiseAbs() * (0.5 * gripper_.width_m + gripper_.clearance_m) +
+                           tool_y.cwiseAbs() * (0.5 * gripper_.height_m + gripper_.clearance_m);
+        const Vec3 near = centre + face.normal * gripper_.cup_stroke_m;
+        const Vec3 far = centre + face.normal * gripper_.depth_m;
+        if (!inside(graph, near.cwiseMin(far) - reach, near.cwiseMax(far) + reach, slots).empty()) {
+          continue;
+        }
         zone_centre /= held;
         for (const Vec3& zone : held_centres) {
           lever += zone.z() - lowest;
@@ -256,7 +265,12 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     const bool top = facing(box, Vec3::UnitZ(), &face);
     top_seen = top_seen && top && (box.visible_faces == 0 || (box.visible_faces & face.bit) != 0);
   }
-  const double depth = high.x() - low.x();
+  double depth = high.x() - low.x();
+  for (const int32_t slot : slots) {
+    if (graph.box(slot).size_unknown != 0) {
+      depth = std::max(depth, kDeepest_m);
+    }
+  }
   const double pull = depth + parameters_.extract_margin_m;
   const Vec3 in_front_low(low.x() - pull, low.y(), low.z());
   const Vec3 in_front_high(low.x(), high.y(), high.z());
@@ -273,6 +287,18 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     grasp.extract = Vec3(-pull, 0.0, 0.0);
     grasps->push_back(grasp);
   };
+  const Vec3 on_top_low(low.x(), low.y(), high.z() + kOverlap_m);
+  const Vec3 on_top_high(high.x(), high.y(), high.z() + 5.0 * kOverlap_m);
+  if (meets(unknown, on_top_low, on_top_high)) {
+    if (why_not != nullptr) {
+      reason.reason = Reason::kUncertain;
+      reason.figure = 0.0;
+      reason.limit = parameters_.confidence_min;
+      reason.text = "the space on top of it was not seen: something may rest there";
+      *why_not = reason;
+    }
+    return;
+  }
   const size_t before = grasps->size();
   double best_margin = 0.0;
   double load_mass = 0.0;

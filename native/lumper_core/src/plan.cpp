@@ -43,7 +43,7 @@ struct Planner::Option {
   double risk_s = 0.0;
   double distance_m = 0.0;
   bool reachable = false;
-  bool judged = false;
+  uint64_t tie = 0;
   double score() const { return (expected_s + risk_s) / grasp.count; }
 };
 
@@ -77,6 +77,25 @@ std::vector<Grasp> Planner::grasps(const std::vector<Box>& boxes) {
     finder_.find_pairs(graph_, static_cast<int32_t>(s), {}, &found);
   }
   return found;
+}
+
+std::vector<StrokePrediction> Planner::strokes(const std::vector<Box>& boxes, std::vector<Grasp> grasps) {
+  load(boxes, nullptr);
+  statics_->update();
+  std::vector<StrokePrediction> predictions;
+  for (Grasp& grasp : grasps) {
+    std::vector<int32_t> slots;
+    for (int k = 0; k < grasp.count; ++k) {
+      const uint32_t id = grasp.ids[static_cast<size_t>(k)];
+      slots.push_back(graph_.slot_of(id));
+      grasp.slots[static_cast<size_t>(k)] = slots.back();
+      if (slots.back() < 0) {
+        throw InputError(id, predictions.size(), "ids", "box " + std::to_string(id) + " is not in the wall");
+      }
+    }
+    predictions.push_back(predict_stroke(graph_, *statics_, grasp, statics_->analyse(slots), parameters_));
+  }
+  return predictions;
 }
 
 double Planner::seconds(const Grasp& grasp, const BasePose& base) const {
@@ -203,8 +222,13 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       option.expected_s = (option.reachable ? motion : 0.0) + parameters_.grip_s + parameters_.release_s +
                           parameters_.sense_s + (pull + option.grasp.lift) / option.grasp.speed_limit;
     }
-    std::stable_sort(options.begin(), options.end(),
-                     [](const Option& a, const Option& b) { return a.score() < b.score(); });
+    for (Option& option : options) {
+      option.tie = fnv1a(&option.grasp.ids[0], sizeof(uint32_t), fnv1a(&request.seed, sizeof(request.seed)));
+    }
+    std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) {
+      return a.score() != b.score() ? a.score() < b.score() : a.tie < b.tie;
+    });
+    std::map<std::vector<int32_t>, Removal> removals;
 
     // Judge in order of time; one removal is judged once per load and stroke.
     std::map<uint32_t, size_t> best_of;
@@ -233,8 +257,16 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
         }
         continue;
       }
-      option.stroke = predict_stroke(graph_, *statics_, option.grasp, parameters_);
-      option.judged = true;
+      if (option.grasp.count > 1 && !safe.empty()) {
+        continue;  // sorted by time: a group behind the best is of no use, and is not to be explained
+      }
+      const std::vector<int32_t> load(option.grasp.slots.begin(), option.grasp.slots.begin() + option.grasp.count);
+      auto known = removals.find(load);
+      if (known == removals.end()) {
+        known = removals.emplace(load, statics_->analyse(load)).first;
+      }
+      const Removal& alone = known->second;
+      option.stroke = predict_stroke(graph_, *statics_, option.grasp, alone, parameters_);
       option.grasp.speed_limit = std::min(option.grasp.speed_limit, option.stroke.speed_limit_mps);
       option.risk_s = parameters_.fall_cost_s * 0.01 * std::min(1.0, option.stroke.displacement_m / parameters_.stroke_limit_m);
       if (option.stroke.safe) {
@@ -244,7 +276,6 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
           rejected.erase(id);
         }
       } else if (first_step && option.grasp.count == 1) {
-        const Removal alone = statics_->analyse({option.grasp.slots[0]});
         const bool unstable = alone.verdict == Verdict::kCollapses &&
                               alone.acceleration >= statics_parameters_.acceleration_threshold_mps2;
         Rejection rejection;
@@ -275,8 +306,8 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
                     parameters_.fall_cost_s * static_cast<double>(std::max<size_t>(1, option.stroke.falls.size())),
                     option.stroke.certificate};
         bad.rejection = rejection;
-        const auto known = least_bad.find(id);
-        if (known == least_bad.end() || bad.pick.risk_s < known->second.pick.risk_s) {
+        const auto earlier = least_bad.find(id);
+        if (earlier == least_bad.end() || bad.pick.risk_s < earlier->second.pick.risk_s) {
           least_bad[id] = bad;
         }
         if (rejected.count(id) == 0 || rejected[id].reason == Reason::kUnreachable) {

@@ -851,16 +851,27 @@ Certificate Statics::certify(const std::vector<int32_t>& removed) {
   return certificate;
 }
 
-bool Statics::carries(const std::vector<int32_t>& slots) const {
+bool Statics::nontrivial(const std::vector<int32_t>& slots) const {
+  const auto among = [&slots](int32_t slot) { return std::find(slots.begin(), slots.end(), slot) != slots.end(); };
+  bool carries = false;
   for (const int32_t slot : slots) {
     for (const int32_t index : graph_->patches_of(slot)) {
       const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
-      if (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end()) {
-        return true;
+      if (!patch.support || patch.a != slot || among(patch.b)) {
+        continue;
+      }
+      carries = true;
+      bool other_support = false;
+      for (const int32_t other : graph_->patches_of(patch.b)) {
+        const Patch& below = graph_->patches()[static_cast<size_t>(other)];
+        other_support = other_support || (below.support && below.b == patch.b && !among(below.a));
+      }
+      if (!other_support) {
+        return false;
       }
     }
   }
-  return false;
+  return carries;
 }
 
 double Statics::load_between(int32_t lower, int32_t upper) const {

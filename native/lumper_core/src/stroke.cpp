@@ -5,7 +5,7 @@
 
 namespace lumper_core {
 
-StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, const Grasp& grasp,
+StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, const Grasp& grasp, const Removal& gone,
                                 const PlanParameters& parameters) {
   StrokePrediction prediction;
   const std::vector<int32_t> removed(grasp.slots.begin(), grasp.slots.begin() + grasp.count);
@@ -23,13 +23,15 @@ StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, con
     }
   };
   prediction.verdict = Verdict::kStable;
-  const Removal gone = statics.analyse(removed);
   prediction.certificate = gone.certificate;
   worsen(gone);
   prediction.speed_limit_mps = grasp.speed_limit;
 
   const bool drags = grasp.stroke == Stroke::kFrontPull || grasp.stroke == Stroke::kSlowPull || grasp.stroke == Stroke::kTiltPull;
-  if (drags) {
+  const bool falls = gone.verdict == Verdict::kUndecided ||
+                     (gone.verdict == Verdict::kCollapses &&
+                      gone.acceleration >= graph.parameters().acceleration_threshold_mps2);
+  if (drags && !falls) {
     // While the load slides out, what it presses on is dragged along -x with it, below it and above it.
     std::vector<Load> loads;
     for (const int32_t slot : removed) {

@@ -86,7 +86,6 @@ struct PlanParameters {
   double working_distance_m = 1.9;
   double max_advance_m = 1.0;
   double stroke_limit_m = 0.03;
-  int lookahead = 2;
 };
 
 /// One way to take a load; fields as in GRASP_DTYPE of the Python module.
@@ -163,9 +162,8 @@ struct PlanRequest {
   std::vector<uint32_t> skip;
   std::map<uint32_t, int> failed;
   int max_failed = 2;
-  std::vector<std::vector<uint32_t>> groups;
   double budget_s = 0.05;
-  uint64_t seed = 0;
+  uint64_t seed = 0;  ///< orders loads whose cost is equal; nothing else is drawn
 };
 
 /// What the way out does to the other boxes.
@@ -179,8 +177,8 @@ struct StrokePrediction {
   std::vector<int32_t> falls;
 };
 
-/// Predict a whole stroke: the removal itself, what rides on the load, what the load drags, what stands in its way.
-StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, const Grasp& grasp,
+/// Predict a whole stroke: the removal itself (`gone`), what rides on the load, what the load drags.
+StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, const Grasp& grasp, const Removal& gone,
                                 const PlanParameters& parameters);
 
 /// All ways to take single boxes and groups from this pile, before statics and reach.
@@ -212,6 +210,8 @@ class Planner {
           const StaticsParameters& statics, const PlanParameters& parameters);
   Plan plan(const std::vector<Box>& boxes, const PlanRequest& request);
   std::vector<Grasp> grasps(const std::vector<Box>& boxes);
+  /// Predict these strokes (ids, stroke, extract, lift, tilt and speed_limit are read) on this wall.
+  std::vector<StrokePrediction> strokes(const std::vector<Box>& boxes, std::vector<Grasp> grasps);
 
  private:
   struct Option;

@@ -49,8 +49,8 @@ class Statics {
   /// Take `removed` away and put `loads` on.
   Removal analyse(const std::vector<int32_t>& removed, const std::vector<Load>& loads = {});
   Certificate certify(const std::vector<int32_t>& removed);
-  /// Something rests on one of these boxes.
-  bool carries(const std::vector<int32_t>& slots) const;
+  /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the removal.
+  bool nontrivial(const std::vector<int32_t>& slots) const;
   /// Largest force that box `upper` puts on box `lower` in the stored balance, N.
   double load_between(int32_t lower, int32_t upper) const;
   const std::vector<Vec6>& relief() const { return relief_; }

@@ -8,6 +8,7 @@ from ._core import (
     CONTACT_DTYPE,
     GRASP_DTYPE,
     REMOVAL_DTYPE,
+    STROKE_DTYPE,
     Arm,
     Conveyor,
     Gripper,
@@ -24,6 +25,7 @@ from ._core import (
     check,
 )
 from ._core import Certificate as Certificate
+from ._files import read_wall
 
 __version__ = "0.1.0"
 
@@ -61,6 +63,7 @@ class Outcome(IntEnum):
     NO_REMOVABLE_CARTON = 400
 
 
+Certificate.verdict = property(lambda self: Verdict(self._verdict))
 Pick.stroke = property(lambda self: Stroke(self._stroke))
 Rejection.reason = property(lambda self: Reason(self._reason))
 Plan.outcome = property(lambda self: Outcome(self._outcome))
@@ -70,6 +73,7 @@ __all__ = [
     "CONTACT_DTYPE",
     "GRASP_DTYPE",
     "REMOVAL_DTYPE",
+    "STROKE_DTYPE",
     "Arm",
     "Certificate",
     "Conveyor",
@@ -89,4 +93,5 @@ __all__ = [
     "Trailer",
     "Verdict",
     "check",
+    "read_wall",
 ]

@@ -7,7 +7,7 @@ separate objects may be used from separate threads. Derivations and sources: doc
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ place_orientation (4,)f8 (load's centre and axes in the infeed frame), mass f8, 
 REMOVAL_DTYPE: Final[np.dtype[np.void]]
 """One analysed removal: id u4, verdict u1 (Verdict), nontrivial u1, acceleration f8 (largest predicted for another box,
 m/s^2; 0 = proved stable), boxes_solved u4, iterations u4, seconds f8 (CPU time), certificate u8 (content hash)."""
+STROKE_DTYPE: Final[np.dtype[np.void]]
+"""Prediction of one stroke: safe u1, verdict u1 (Verdict), displacement f8 (m, of the worst other carton), acceleration f8
+(m/s^2), speed_limit f8 (m/s)."""
 CONTACT_DTYPE: Final[np.dtype[np.void]]
 """One contact point: a i4, b i4 (box indices; -1 floor, -2 y+ wall, -3 y- wall, -4 back wall), position (3,)f8, normal (3,)f8
 (from a to b, unit; b is pushed along it), tangent (3,)f8, friction f8, patch u4."""
@@ -97,6 +100,7 @@ class StaticsParameters:
     max_boxes: int
     acceleration_threshold_mps2: float
     verify: bool
+    force_bound_n: float
     def __init__(self, **values: float) -> None: ...
 
 class Gripper:
@@ -110,6 +114,9 @@ class Gripper:
     shear_friction: float
     safety_factor: float
     clearance_m: float
+    seal_fraction: float
+    cup_stroke_m: float
+    depth_m: float
     def __init__(self, **values: float) -> None: ...
 
 class Arm:
@@ -124,6 +131,7 @@ class Arm:
     tool_speed_mps: float
     tool_acceleration_mps2: float
     carry_speed_mps: float
+    wrist_to_tool_m: float
     def __init__(self, **values: float) -> None: ...
 
 class Conveyor:
@@ -151,7 +159,10 @@ class PlanParameters:
     slow_pull_speed_mps: float
     lift_m: float
     max_advance_m: float
-    lookahead: int
+    tilt_rad: float
+    extract_margin_m: float
+    working_distance_m: float
+    stroke_limit_m: float
     def __init__(self, **values: float) -> None: ...
 
 class Pile:
@@ -175,10 +186,20 @@ class Pile:
         """Balance of the pile as it is: one REMOVAL_DTYPE record (id 0); COLLAPSES means: not explained by the model."""
     def analyse(self, ids: Sequence[int] | None = None, budget_s: float = ...) -> Record:
         """What happens when each box alone is taken away: (K,) of REMOVAL_DTYPE in the order of ids (None: all boxes)."""
-    def analyse_group(self, ids: Sequence[int], budget_s: float = ...) -> Record:
+    def analyse_group(self, ids: Sequence[int]) -> Record:
         """What happens when all these boxes are taken away together: one REMOVAL_DTYPE record."""
     def certificate(self, ids: Sequence[int]) -> "Certificate":
         """Analyse the removal of these boxes together, and hand out its proof."""
+    def falls(self, certificate: Certificate) -> list[int]:
+        """Ids of the boxes that a collapse takes along, worst first."""
+    def forces(self, certificate: Certificate) -> NDArray[np.float64]:
+        """(P, 3) force on body b of each point of `contacts()`, N; zeros unless STABLE."""
+    def direction(self, certificate: Certificate) -> NDArray[np.float64]:
+        """(N, 6) falling direction of every box (linear m/s^2, angular rad/s^2); zeros unless COLLAPSES."""
+    def relief(self) -> NDArray[np.float64]:
+        """(N, 6) wrench that the standing pile must receive from something not modelled (see docs), N and Nm."""
+    def unexplained(self) -> list[int]:
+        """Ids of the boxes that the model cannot hold although they stand."""
     def warnings(self) -> list[str]:
         """Stated repairs and oddities of the input (normalised quaternions, floating or interpenetrating boxes)."""
 
@@ -189,14 +210,6 @@ class Certificate:
     removed: list[int]
     hash: int
     acceleration: float
-    falls: list[int]
-    """Ids of the boxes that fall, worst first."""
-    def forces(self) -> NDArray[np.float64]:
-        """(P, 3) force on body b of each point of `Pile.contacts()`, N; zeros unless STABLE."""
-    def direction(self) -> NDArray[np.float64]:
-        """(N, 6) falling direction of every box (linear m/s^2, angular rad/s^2); zeros unless COLLAPSES."""
-    def relief(self) -> NDArray[np.float64]:
-        """(N, 6) wrench that the standing pile must receive from something not modelled (see docs), N and Nm."""
 
 def check(pile: Pile, certificate: Certificate) -> str:
     """Verify a certificate by plain arithmetic: empty text = verified, else what is wrong with it."""
@@ -219,6 +232,7 @@ class Pick:
     load_position: NDArray[np.float64]
     load_orientation: NDArray[np.float64]
     mass_kg: float
+    holding_margin: float
     predicted_accel_mps2: float
     expected_s: float
     risk_s: float
@@ -277,20 +291,21 @@ class Planner:
         skip: Sequence[int] = (),
         failed: dict[int, int] | None = None,
         max_failed: int = 2,
-        groups: Sequence[Sequence[int]] = (),
         budget_s: float = 0.05,
         seed: int = 0,
     ) -> Plan:
         """Plan for these boxes, (N,) of BOX_DTYPE.
 
         base: x, y (m) and yaw (rad) of base_link in the trailer. unknown: (M, 6) min xyz, max xyz of space that nothing has
-        looked into. skip: ids a person excluded. failed: id -> attempts that failed. groups: ids a person said to take as one.
-        budget_s: CPU seconds; what is not judged by then is rejected as UNDECIDED. Same input, same plan. Raises InputError.
+        looked into. skip: ids a person excluded. failed: id -> attempts that failed. budget_s: CPU seconds; what is not judged by then is rejected as UNDECIDED.
+        seed: orders loads of equal cost. Same input and enough budget: same plan. Raises InputError.
         """
-    def grasps(self, boxes: Record, *, base: tuple[float, float, float] = ...) -> Record:
+    def grasps(self, boxes: Record) -> Record:
         """All grasp candidates of all boxes, GRASP_DTYPE, before statics and reach."""
+    def strokes(self, boxes: Record, grasps: Record) -> Record:
+        """Predict these strokes, (K,) GRASP_DTYPE (ids, stroke, extract, lift, tilt, speed_limit are read): STROKE_DTYPE."""
 
-def read_wall(path: str) -> tuple[Record, Trailer, dict[str, Any]]:
+def read_wall(path: str) -> tuple[Record, Trailer]:
     """Boxes of a JSON wall, or of the last lumper_msgs/Wall in an MCAP bag. Raises InputError, OSError."""
 
 __version__: str

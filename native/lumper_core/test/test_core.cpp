@@ -1,0 +1,225 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "lumper_core/plan.hpp"
+
+namespace lumper_core {
+namespace {
+
+Box make(uint32_t id, Vec3 position, Vec3 size, double mass = 10.0) {
+  Box box;
+  box.id = id;
+  box.position = position;
+  box.size = size;
+  box.mass = mass;
+  return box;
+}
+
+struct World {
+  explicit World(const std::vector<Box>& boxes, StaticsParameters parameters = {}) : graph({}, parameters), statics(graph) {
+    for (const Box& box : checked(boxes, parameters, nullptr)) {
+      graph.add(box);
+    }
+    statics.update();
+  }
+  Removal without(uint32_t id) { return statics.analyse({graph.slot_of(id)}); }
+  std::string proof(uint32_t id) { return check(graph, statics.certify({graph.slot_of(id)})); }
+  ContactGraph graph;
+  Statics statics;
+};
+
+const Vec3 kCube(0.4, 0.4, 0.4);
+
+TEST(Contacts, FaceOnFaceIsTheExactOverlap) {
+  const Patch patch = box_contact(make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.1, 0.1, 0.6}, kCube), {}, nullptr);
+  ASSERT_EQ(patch.count, 4);
+  EXPECT_TRUE(patch.support);
+  double low_x = 1e9;
+  double high_x = -1e9;
+  for (int k = 0; k < 4; ++k) {
+    low_x = std::min(low_x, patch.points[static_cast<size_t>(k)].x());
+    high_x = std::max(high_x, patch.points[static_cast<size_t>(k)].x());
+  }
+  EXPECT_NEAR(low_x, 4.9, 1e-9);
+  EXPECT_NEAR(high_x, 5.2, 1e-9);
+}
+
+TEST(Contacts, TouchingAlongAnEdgeOnlyCarriesNothing) {
+  EXPECT_EQ(box_contact(make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.8, 0.6}, kCube), {}, nullptr).count, 0);
+}
+
+TEST(Contacts, ALeaningBoxTouchesAlongALine) {
+  Box leaning = make(2, {5.0, 0.0, 0.0}, {0.2, 0.4, 0.6});
+  const double tilt = 0.3;
+  leaning.orientation = Quaternion(Eigen::AngleAxisd(tilt, Vec3::UnitY()));
+  leaning.position.z() = 0.5 * (0.6 * std::cos(tilt) + 0.2 * std::sin(tilt));
+  std::vector<Patch> patches;
+  environment_contacts(leaning, 0, {}, {}, &patches);
+  ASSERT_EQ(patches.size(), 1U);
+  for (int k = 1; k < patches[0].count; ++k) {
+    EXPECT_NEAR(patches[0].points[0].x(), patches[0].points[static_cast<size_t>(k)].x(), 0.02);
+  }
+}
+
+TEST(Contacts, PoseUncertaintyShrinksTheSupport) {
+  Box upper = make(2, {5.0, 0.0, 0.6}, kCube);
+  upper.pose_sigma[0] = upper.pose_sigma[1] = 0.01;
+  Box lower = make(1, {5.0, 0.0, 0.2}, kCube);
+  lower.pose_sigma = upper.pose_sigma;
+  const Patch patch = box_contact(lower, upper, {}, nullptr);
+  for (int k = 0; k < patch.count; ++k) {
+    EXPECT_LT(std::abs(patch.points[static_cast<size_t>(k)].y()), 0.1801);
+  }
+}
+
+TEST(Statics, TopOfAStackCanGoAndTheRestCannot) {
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube), make(3, {5.0, 0.0, 1.0}, kCube)});
+  EXPECT_EQ(world.statics.standing().verdict, Verdict::kStable);
+  EXPECT_EQ(world.without(3).verdict, Verdict::kStable);
+  const Removal bottom = world.without(1);
+  EXPECT_EQ(bottom.verdict, Verdict::kCollapses);
+  EXPECT_NEAR(bottom.acceleration, kGravity, 1e-6);
+  EXPECT_EQ(bottom.falls.size(), 2U);
+  for (const uint32_t id : {1U, 2U, 3U}) {
+    EXPECT_EQ(world.proof(id), "");
+  }
+}
+
+TEST(Statics, ABeamOnThreePostsStandsOnTwo) {
+  World world({make(1, {5.0, -0.5, 0.2}, {0.3, 0.3, 0.4}), make(2, {5.0, 0.0, 0.2}, {0.3, 0.3, 0.4}),
+               make(3, {5.0, 0.5, 0.2}, {0.3, 0.3, 0.4}), make(4, {5.0, 0.0, 0.5}, {0.3, 1.3, 0.2})});
+  EXPECT_EQ(world.without(2).verdict, Verdict::kStable);
+  EXPECT_EQ(world.without(1).verdict, Verdict::kStable);
+  EXPECT_EQ(world.proof(2), "");
+}
+
+TEST(Statics, ACounterweightThatGoesLetsTheBeamTip) {
+  World world({make(1, {5.0, 0.0, 0.2}, {0.3, 0.3, 0.4}), make(2, {5.0, 0.25, 0.5}, {0.3, 1.0, 0.2}, 5.0),
+               make(3, {5.0, -0.1, 0.8}, {0.3, 0.2, 0.4}, 30.0)});
+  ASSERT_EQ(world.statics.standing().verdict, Verdict::kStable);
+  const Removal removal = world.without(3);
+  EXPECT_EQ(removal.verdict, Verdict::kCollapses);
+  EXPECT_EQ(world.proof(3), "");
+}
+
+TEST(Statics, SideWallsDoNotCarry) {
+  // Squeezed between two others without a support of its own once the lower one is gone.
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube), make(3, {5.0, 0.403, 0.6}, {0.4, 0.4, 1.2}),
+               make(4, {5.0, -0.403, 0.6}, {0.4, 0.4, 1.2})});
+  EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
+}
+
+TEST(Statics, WhatHangsInTheAirAlreadyIsNotBlamedOnARemoval) {
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 1.5}, kCube)});
+  EXPECT_EQ(world.statics.standing().verdict, Verdict::kCollapses);
+  EXPECT_EQ(world.without(1).verdict, Verdict::kStable);
+}
+
+TEST(Check, ATamperedCertificateIsRefused) {
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube), make(3, {5.0, 0.0, 1.0}, kCube)});
+  Certificate stable = world.statics.certify({world.graph.slot_of(3)});
+  for (Vec3& force : stable.forces) {
+    force *= 1.01;
+  }
+  EXPECT_NE(check(world.graph, stable), "");
+  Certificate falling = world.statics.certify({world.graph.slot_of(1)});
+  for (Vec6& direction : falling.direction) {
+    direction = -direction;
+  }
+  EXPECT_NE(check(world.graph, falling), "");
+  falling.removal.verdict = Verdict::kStable;
+  EXPECT_NE(check(world.graph, falling), "");
+}
+
+TEST(Input, EveryBadFieldIsNamed) {
+  const auto field_of = [](Box box) -> std::string {
+    try {
+      checked({box}, {}, nullptr);
+    } catch (const InputError& error) {
+      EXPECT_EQ(error.box_id, box.id);
+      return error.field;
+    }
+    return "";
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Box box = make(7, {5.0, 0.0, 0.2}, kCube);
+  EXPECT_EQ(field_of(box), "");
+  Box bad = box;
+  bad.position.x() = nan;
+  EXPECT_EQ(field_of(bad), "position");
+  bad = box;
+  bad.size.y() = -0.1;
+  EXPECT_EQ(field_of(bad), "size");
+  bad = box;
+  bad.size.z() = 0.0;
+  EXPECT_EQ(field_of(bad), "size");
+  bad = box;
+  bad.orientation.coeffs() *= 1.1;
+  EXPECT_EQ(field_of(bad), "orientation");
+  bad = box;
+  bad.mass = 0.0;
+  EXPECT_EQ(field_of(bad), "mass");
+  bad = box;
+  bad.confidence = 1.5;
+  EXPECT_EQ(field_of(bad), "confidence");
+  bad = box;
+  bad.pose_sigma[3] = -1.0;
+  EXPECT_EQ(field_of(bad), "pose_sigma");
+  EXPECT_THROW(checked({box, box}, {}, nullptr), InputError);
+  EXPECT_THROW(checked(std::vector<Box>(10000, box), {}, nullptr), InputError);
+}
+
+TEST(Plan, AnEmptyWallIsDone) {
+  Planner planner({}, {}, {}, {}, {}, {});
+  const Plan plan = planner.plan({}, {});
+  EXPECT_EQ(plan.outcome, PlanOutcome::kNone);
+  EXPECT_TRUE(plan.picks.empty());
+}
+
+TEST(Plan, EveryCartonIsPickedOrExplained) {
+  std::vector<Box> boxes;
+  for (uint32_t i = 0; i < 12; ++i) {
+    boxes.push_back(make(i + 1, {5.0, -0.8 + 0.41 * (i % 4), 0.2 + 0.4 * (i / 4)}, kCube, 8.0));
+  }
+  Planner planner({}, {}, {}, {}, {}, {});
+  PlanRequest request;
+  request.base.x = 3.0;
+  request.budget_s = 10.0;
+  const Plan plan = planner.plan(boxes, request);
+  ASSERT_FALSE(plan.picks.empty());
+  EXPECT_GT(plan.picks[0].grasp.position.z(), 0.8);
+  size_t named = plan.rejected.size();
+  for (const Pick& pick : plan.picks) {
+    named += static_cast<size_t>(pick.grasp.count);
+    EXPECT_GT(pick.grasp.zones, 0U);
+    // The cups look into the carton.
+    const Vec3 into = pick.grasp.orientation * Vec3::UnitZ();
+    EXPECT_GT(into.x() - into.z(), 0.9);
+  }
+  EXPECT_EQ(named, boxes.size());
+  for (const Rejection& rejection : plan.rejected) {
+    EXPECT_FALSE(rejection.text.empty());
+  }
+}
+
+TEST(Plan, SkippedFailedAndDoubtfulCartonsAreNotTaken) {
+  std::vector<Box> boxes = {make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, 0.0, 0.2}, kCube), make(3, {5.0, 0.6, 0.2}, kCube)};
+  boxes[2].confidence = 0.1;
+  Planner planner({}, {}, {}, {}, {}, {});
+  PlanRequest request;
+  request.base.x = 3.0;
+  request.budget_s = 10.0;
+  request.skip = {1};
+  request.failed[2] = 2;
+  const Plan plan = planner.plan(boxes, request);
+  EXPECT_EQ(plan.outcome, PlanOutcome::kNoRemovableCarton);
+  ASSERT_EQ(plan.rejected.size(), 3U);
+  EXPECT_EQ(plan.rejected[0].reason, Reason::kSkippedByPerson);
+  EXPECT_EQ(plan.rejected[1].reason, Reason::kFailedBefore);
+  EXPECT_EQ(plan.rejected[2].reason, Reason::kUncertain);
+}
+
+}  // namespace
+}  // namespace lumper_core
