@@ -19,7 +19,8 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
   const auto h = static_cast<int>(points.shape(0)), w = static_cast<int>(points.shape(1));
   if (h < 4 * options.cell_px || w < 4 * options.cell_px) throw py::value_error("points: picture too small");
   if (!(intrinsics[0] > 0 && intrinsics[1] > 0)) throw py::value_error("intrinsics: focal lengths must be positive");
-  if (rgb && (rgb->ndim() != 2 || rgb->shape(0) != h || rgb->shape(1) != w)) throw py::value_error("rgb must be (height, width) uint32");
+  if (rgb && (rgb->ndim() != 2 || rgb->shape(0) != h || rgb->shape(1) != w))
+    throw py::value_error("rgb must be (height, width) uint32");
   Image image;
   image.camera = {intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3], w, h};
   const auto in = points.unchecked<3>();
@@ -39,15 +40,18 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
     }
     image.slope_x.resize(static_cast<size_t>(w));
     image.slope_y.resize(static_cast<size_t>(h));
-    for (int u = 0; u < w; ++u) image.slope_x[static_cast<size_t>(u)] = static_cast<float>((u - intrinsics[2]) / intrinsics[0]);
-    for (int v = 0; v < h; ++v) image.slope_y[static_cast<size_t>(v)] = static_cast<float>((v - intrinsics[3]) / intrinsics[1]);
+    for (int u = 0; u < w; ++u)
+      image.slope_x[static_cast<size_t>(u)] = static_cast<float>((u - intrinsics[2]) / intrinsics[0]);
+    for (int v = 0; v < h; ++v)
+      image.slope_y[static_cast<size_t>(v)] = static_cast<float>((v - intrinsics[3]) / intrinsics[1]);
     if (colours) {
       image.colour.resize(3 * count);
       for (int v = 0; v < h; ++v) {
         for (int u = 0; u < w; ++u) {
           const uint32_t c = (*colours)(v, u);
           float* out = &image.colour[static_cast<size_t>(v * w + u) * 3];
-          out[0] = static_cast<float>((c >> 16) & 255U), out[1] = static_cast<float>((c >> 8) & 255U), out[2] = static_cast<float>(c & 255U);
+          out[0] = static_cast<float>((c >> 16) & 255U), out[1] = static_cast<float>((c >> 8) & 255U),
+          out[2] = static_cast<float>(c & 255U);
         }
       }
     }
@@ -56,7 +60,8 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
   }
   std::copy(result.segmentation.label.begin(), result.segmentation.label.end(), label.mutable_data());
   const auto n = static_cast<py::ssize_t>(result.faces.size());
-  py::array_t<double> centre({n, py::ssize_t{3}}), rotation({n, py::ssize_t{3}, py::ssize_t{3}}), size({n, py::ssize_t{2}}), sigma({n, py::ssize_t{3}}), fill(n);
+  py::array_t<double> centre({n, py::ssize_t{3}}), rotation({n, py::ssize_t{3}, py::ssize_t{3}}),
+      size({n, py::ssize_t{2}}), sigma({n, py::ssize_t{3}}), fill(n);
   py::array_t<bool> hidden({n, py::ssize_t{4}});
   py::array_t<int> box(n), plane(n), pixels(n);
   for (py::ssize_t k = 0; k < n; ++k) {
@@ -68,7 +73,8 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
       rotation.mutable_at(k, i, 2) = f.normal[i];
     }
     size.mutable_at(k, 0) = f.width_m, size.mutable_at(k, 1) = f.height_m;
-    sigma.mutable_at(k, 0) = f.position_sigma_m, sigma.mutable_at(k, 1) = f.rotation_sigma_rad, sigma.mutable_at(k, 2) = f.size_sigma_m;
+    sigma.mutable_at(k, 0) = f.position_sigma_m, sigma.mutable_at(k, 1) = f.rotation_sigma_rad,
+                        sigma.mutable_at(k, 2) = f.size_sigma_m;
     for (int i = 0; i < 4; ++i) hidden.mutable_at(k, i) = f.hidden[static_cast<size_t>(i)];
     fill.mutable_at(k) = f.fill;
     box.mutable_at(k) = f.box, plane.mutable_at(k) = f.plane, pixels.mutable_at(k) = f.pixels;
@@ -76,7 +82,8 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
   py::dict out;
   out["label"] = label, out["centre"] = centre, out["rotation"] = rotation, out["size"] = size, out["sigma"] = sigma;
   out["hidden"] = hidden, out["fill"] = fill, out["box"] = box, out["plane"] = plane, out["pixels"] = pixels;
-  out["box_of_plane"] = py::array_t<int>(static_cast<py::ssize_t>(result.box_of_plane.size()), result.box_of_plane.data());
+  out["box_of_plane"] =
+      py::array_t<int>(static_cast<py::ssize_t>(result.box_of_plane.size()), result.box_of_plane.data());
   out["noise"] = result.sigma;
   return out;
 }
@@ -99,5 +106,6 @@ PYBIND11_MODULE(_faces, m) {
       .def_property(
           "up", [](const Options& o) { return std::array<double, 3>{o.up[0], o.up[1], o.up[2]}; },
           [](Options& o, const std::array<double, 3>& v) { o.up = {v[0], v[1], v[2]}; });
-  m.def("segment", &run, py::arg("points").noconvert(), py::arg("intrinsics"), py::arg("rgb") = py::none(), py::arg("options") = Options());
+  m.def("segment", &run, py::arg("points").noconvert(), py::arg("intrinsics"), py::arg("rgb") = py::none(),
+        py::arg("options") = Options());
 }

@@ -49,6 +49,7 @@ inline void turn(PlaneFrame& f, double angle) {
 }
 
 // Turns the frame to the directions that the border pixels (u, v) keep to.
-void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known, PlaneFrame& frame);
+void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known,
+                     PlaneFrame& frame);
 
 }  // namespace lumper_faces

@@ -21,7 +21,7 @@ void refit(const Image& image, Segmentation& s) {
       const auto i = static_cast<size_t>(v * w + u);
       if (s.label[i] >= 0)
         s.planes[static_cast<size_t>(s.label[i])].fit.add(image.slope_x[static_cast<size_t>(u)],
-                                                         image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+                                                          image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
     }
   }
   for (Plane& plane : s.planes) {
@@ -46,7 +46,8 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
       for (const int j : {i - 1, i + 1, i - w, i + w}) {
         const int other = s.label[static_cast<size_t>(j)];
         border |= other != mine;
-        if (other >= 0 && other != mine && std::find(near[m].begin(), near[m].end(), other) == near[m].end()) near[m].push_back(other);
+        if (other >= 0 && other != mine && std::find(near[m].begin(), near[m].end(), other) == near[m].end())
+          near[m].push_back(other);
       }
       rim[m] += border;
     }
@@ -93,7 +94,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
       int& label = s.label[static_cast<size_t>(v * w + u)];
       if (label < 0) continue;
       const double d = image.inverse[static_cast<size_t>(v * w + u)];
-      if (d <= 0 || std::abs(residual(image, s.planes[static_cast<size_t>(label)], u, v)) > 1.3 * image.tolerance(d, options))
+      if (d <= 0 ||
+          std::abs(residual(image, s.planes[static_cast<size_t>(label)], u, v)) > 1.3 * image.tolerance(d, options))
         label = -1;
     }
   }
@@ -102,7 +104,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
     for (int u = 0; u < w; ++u) {
       const int i = v * w + u;
       if (s.label[static_cast<size_t>(i)] < 0) continue;
-      if ((u > 0 && s.label[static_cast<size_t>(i - 1)] < 0) || (u + 1 < w && s.label[static_cast<size_t>(i + 1)] < 0) ||
+      if ((u > 0 && s.label[static_cast<size_t>(i - 1)] < 0) ||
+          (u + 1 < w && s.label[static_cast<size_t>(i + 1)] < 0) ||
           (v > 0 && s.label[static_cast<size_t>(i - w)] < 0) || (v + 1 < h && s.label[static_cast<size_t>(i + w)] < 0))
         front.push_back(i);
     }
@@ -116,7 +119,9 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
         if (x < 0 || y < 0 || x >= w || y >= h) continue;
         const auto j = static_cast<size_t>(y * w + x);
         if (s.label[j] >= 0 || image.inverse[j] <= 0) continue;
-        if (std::abs(residual(image, s.planes[static_cast<size_t>(label)], x, y)) > image.tolerance(image.inverse[j], options)) continue;
+        if (std::abs(residual(image, s.planes[static_cast<size_t>(label)], x, y)) >
+            image.tolerance(image.inverse[j], options))
+          continue;
         s.label[j] = label;
         next.push_back(static_cast<int>(j));
       }
@@ -133,7 +138,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
     for (int u = 1; u + 1 < w; ++u) {
       const auto i = static_cast<size_t>(v * w + u);
       const int mine = s.label[i];
-      if (s.label[i - 1] != mine || s.label[i + 1] != mine || s.label[i - static_cast<size_t>(w)] != mine || s.label[i + static_cast<size_t>(w)] != mine)
+      if (s.label[i - 1] != mine || s.label[i + 1] != mine || s.label[i - static_cast<size_t>(w)] != mine ||
+          s.label[i + static_cast<size_t>(w)] != mine)
         active.push_back(static_cast<int>(i));
     }
   }
@@ -145,7 +151,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
       if (image.inverse[i] <= 0) continue;
       const int u = at % w, v = at / w, mine = s.label[i];
       std::array<int, 9> seen{};
-      for (size_t k = 0; k < 9; ++k) seen[k] = s.label[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
+      for (size_t k = 0; k < 9; ++k)
+        seen[k] = s.label[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
       const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
       const double weight = 0.5 / (var + uneven * uneven);
       // Borders cost less where the colour changes too (contrast-sensitive Potts; Boykov & Jolly 2001).
@@ -154,7 +161,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
       if (!image.colour.empty()) {
         for (size_t k = 0; k < 9; ++k) {
           const float* one = &image.colour[3 * i];
-          const float* two = &image.colour[3 * static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
+          const float* two = &image.colour[3 * static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 +
+                                                                   static_cast<int>(k) % 3)];
           const double r = one[0] - two[0], g = one[1] - two[1], b = one[2] - two[2];
           alike[k] = 0.25 + 1.25 * std::exp(-(r * r + g * g + b * b) / 400.0);
         }
@@ -163,7 +171,9 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
       int choice = mine;
       for (size_t k = 0; k < 9; ++k) {
         const int candidate = seen[k];
-        if (candidate < 0 || std::find(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(k), candidate) != seen.begin() + static_cast<std::ptrdiff_t>(k)) continue;
+        if (candidate < 0 || std::find(seen.begin(), seen.begin() + static_cast<std::ptrdiff_t>(k), candidate) !=
+                                 seen.begin() + static_cast<std::ptrdiff_t>(k))
+          continue;
         double same = 0;
         for (size_t m = 0; m < 9; ++m)
           if (m != 4 && seen[m] == candidate) same += alike[m];
@@ -177,7 +187,8 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
         ++changed;
         for (const int j : {at - 1, at + 1, at - w, at + w}) {
           const int x = j % w, y = j / w;
-          if (x > 0 && y > 0 && x + 1 < w && y + 1 < h && !queued[static_cast<size_t>(j)]) queued[static_cast<size_t>(j)] = 1, following.push_back(j);
+          if (x > 0 && y > 0 && x + 1 < w && y + 1 < h && !queued[static_cast<size_t>(j)])
+            queued[static_cast<size_t>(j)] = 1, following.push_back(j);
         }
       }
     }
@@ -207,7 +218,8 @@ void split_components(const Image& image, const Options& options, Segmentation& 
       stack.pop_back();
       members.push_back(i);
       const int u = i % w, v = i / w;
-      plane.fit.add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)], image.inverse[static_cast<size_t>(i)]);
+      plane.fit.add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)],
+                    image.inverse[static_cast<size_t>(i)]);
       for (const int j : {u > 0 ? i - 1 : -1, u + 1 < w ? i + 1 : -1, v > 0 ? i - w : -1, v + 1 < h ? i + w : -1}) {
         if (j < 0 || s.label[static_cast<size_t>(j)] != label || fresh[static_cast<size_t>(j)] != -1) continue;
         fresh[static_cast<size_t>(j)] = id;

@@ -70,8 +70,8 @@ double joint_cost(const Node& a, const Node& b, double var, const Options& o) {
   return (sse - a.sse - b.sse) / (var * o.merge_chi2 + less * uneven * uneven);
 }
 
-// Rounds of merging each patch with its best neighbour, where that choice is mutual or the neighbour is much larger: the
-// same tree as best-first merging up to ties, without its queue.
+// Rounds of merging each patch with its best neighbour, where that choice is mutual or the neighbour is much larger:
+// the same tree as best-first merging up to ties, without its queue.
 void merge_patches(std::vector<Node>& nodes, std::vector<Edge>& edges, double var, const Options& options) {
   std::vector<int> choice(nodes.size());
   std::vector<double> best(nodes.size());
@@ -111,7 +111,9 @@ void merge_patches(std::vector<Node>& nodes, std::vector<Edge>& edges, double va
     const auto less = [](const Edge& x, const Edge& y) { return x.a != y.a ? x.a < y.a : x.b < y.b; };
     edges.erase(std::remove_if(edges.begin(), edges.end(), [](const Edge& e) { return e.a == e.b; }), edges.end());
     std::sort(edges.begin(), edges.end(), less);
-    edges.erase(std::unique(edges.begin(), edges.end(), [](const Edge& x, const Edge& y) { return x.a == y.a && x.b == y.b; }), edges.end());
+    edges.erase(
+        std::unique(edges.begin(), edges.end(), [](const Edge& x, const Edge& y) { return x.a == y.a && x.b == y.b; }),
+        edges.end());
   }
 }
 

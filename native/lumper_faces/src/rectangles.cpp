@@ -42,7 +42,8 @@ Outside beyond(const Image& image, const PlaneFrame& f, double x, double y) {
   if (column < 0 || row < 0 || column >= c.width || row >= c.height) return Outside::hidden;
   const double d = image.inverse[static_cast<size_t>(row * c.width + column)];
   if (d <= 0) return Outside::hidden;
-  const double here = f.p.dot(Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)], 1.0));
+  const double here = f.p.dot(
+      Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)], 1.0));
   // What touches the face where it ends bounds it, even if it comes forward from there.
   const double contact = 3.0 * image.sigma + 5.0 * f.p.norm() / c.fx;
   return d - here > contact ? Outside::hidden : Outside::bounded;
@@ -54,8 +55,8 @@ struct Side {
   bool hidden = false;
 };
 
-Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>& ends, double first, double pitch, bool along_width,
-             double sign) {
+Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>& ends, double first, double pitch,
+             bool along_width, double sign) {
   std::vector<double> seen, all;
   for (size_t k = 0; k < ends.size(); ++k) {
     if (!std::isfinite(ends[k])) continue;
@@ -80,11 +81,13 @@ Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>&
 
 }  // namespace
 
-void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known, PlaneFrame& frame) {
+void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known,
+                     PlaneFrame& frame) {
   std::vector<Eigen::Vector2d> points;
   const size_t step = std::max<size_t>(1, border.size() / 220);
   for (size_t k = 0; k < border.size(); k += step) {
-    const Eigen::Vector3d at = frame.point(image.slope_x[static_cast<size_t>(border[k].first)], image.slope_y[static_cast<size_t>(border[k].second)]);
+    const Eigen::Vector3d at = frame.point(image.slope_x[static_cast<size_t>(border[k].first)],
+                                           image.slope_y[static_cast<size_t>(border[k].second)]);
     points.emplace_back(frame.width.dot(at), frame.height.dot(at));
   }
   if (points.size() < 12) return;
@@ -114,7 +117,8 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
       if (label < 0) continue;
       members[static_cast<size_t>(label)].push_back(i);
       if (u == 0 || v == 0 || u + 1 == w || v + 1 == h || s.label[static_cast<size_t>(i - 1)] != label ||
-          s.label[static_cast<size_t>(i + 1)] != label || s.label[static_cast<size_t>(i - w)] != label || s.label[static_cast<size_t>(i + w)] != label)
+          s.label[static_cast<size_t>(i + 1)] != label || s.label[static_cast<size_t>(i - w)] != label ||
+          s.label[static_cast<size_t>(i + w)] != label)
         border[static_cast<size_t>(label)].emplace_back(u, v);
     }
   }
@@ -125,8 +129,10 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
       const auto i = static_cast<size_t>(v * w + u);
       const int label = s.label[i];
       const auto row = static_cast<size_t>(2 * w);
-      if (label >= 0 && s.label[i - 2] == label && s.label[i + 2] == label && s.label[i - row] == label && s.label[i + row] == label)
-        inner[static_cast<size_t>(label)].add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+      if (label >= 0 && s.label[i - 2] == label && s.label[i + 2] == label && s.label[i - row] == label &&
+          s.label[i + row] == label)
+        inner[static_cast<size_t>(label)].add(image.slope_x[static_cast<size_t>(u)],
+                                              image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
     }
   }
   std::vector<Face> faces;
@@ -145,12 +151,15 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     double low_x = 1e9, high_x = -1e9, low_y = 1e9, high_y = -1e9, area = 0;
     std::vector<Eigen::Vector2f> points(mine.size());
     for (size_t k = 0; k < mine.size(); ++k) {
-      const double X = image.slope_x[static_cast<size_t>(mine[k] % w)], Y = image.slope_y[static_cast<size_t>(mine[k] / w)];
+      const double X = image.slope_x[static_cast<size_t>(mine[k] % w)],
+                   Y = image.slope_y[static_cast<size_t>(mine[k] / w)];
       const double inverse = f.p[0] * X + f.p[1] * Y + f.p[2];
       const double z = 1.0 / inverse;
-      const double x = z * (f.width[0] * X + f.width[1] * Y + f.width[2]), y = z * (f.height[0] * X + f.height[1] * Y + f.height[2]);
+      const double x = z * (f.width[0] * X + f.width[1] * Y + f.width[2]),
+                   y = z * (f.height[0] * X + f.height[1] * Y + f.height[2]);
       points[k] = {static_cast<float>(x), static_cast<float>(y)};
-      low_x = std::min(low_x, x), high_x = std::max(high_x, x), low_y = std::min(low_y, y), high_y = std::max(high_y, y);
+      low_x = std::min(low_x, x), high_x = std::max(high_x, x), low_y = std::min(low_y, y),
+      high_y = std::max(high_y, y);
       area += z * z * z * f.p.norm() / (image.camera.fx * image.camera.fy);
     }
     if (high_x - low_x > 3.0 * options.largest_side_m || high_y - low_y > 3.0 * options.largest_side_m) continue;
@@ -158,7 +167,8 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     const Eigen::Vector3d ray(plane.fit.x / plane.fit.n, plane.fit.y / plane.fit.n, 1.0);
     const double cosine = std::abs(f.normal.dot(ray.normalized()));
     const double pitch = f.pitch * (0.5 + 0.5 / std::max(cosine, 0.2));
-    const auto count_y = static_cast<size_t>((high_y - low_y) / pitch) + 1, count_x = static_cast<size_t>((high_x - low_x) / pitch) + 1;
+    const auto count_y = static_cast<size_t>((high_y - low_y) / pitch) + 1,
+               count_x = static_cast<size_t>((high_x - low_x) / pitch) + 1;
     const double nan = std::numeric_limits<double>::quiet_NaN();
     std::vector<double> left(count_y, nan), right(count_y, nan), bottom(count_x, nan), top(count_x, nan);
     for (const auto& q : points) {
@@ -172,7 +182,8 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     if (count_y > 4) left.front() = left.back() = right.front() = right.back() = nan;
     if (count_x > 4) bottom.front() = bottom.back() = top.front() = top.back() = nan;
     const Side a = side_of(image, f, left, low_y, pitch, true, -1), b = side_of(image, f, right, low_y, pitch, true, 1);
-    const Side c = side_of(image, f, bottom, low_x, pitch, false, -1), d = side_of(image, f, top, low_x, pitch, false, 1);
+    const Side c = side_of(image, f, bottom, low_x, pitch, false, -1),
+               d = side_of(image, f, top, low_x, pitch, false, 1);
     Face face;
     face.width_m = b.at - a.at;
     face.height_m = d.at - c.at;
@@ -187,17 +198,20 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     const double root_n = std::sqrt(static_cast<double>(mine.size()));
     face.position_sigma_m = 0.0015 + 2.0 * depth_sigma / root_n;
     face.size_sigma_m = 0.002 + 0.35 * f.pitch;
-    face.rotation_sigma_rad = 0.002 + 3.5 * depth_sigma / root_n / std::max(0.05, std::min(face.width_m, face.height_m));
+    face.rotation_sigma_rad =
+        0.002 + 3.5 * depth_sigma / root_n / std::max(0.05, std::min(face.width_m, face.height_m));
     faces.push_back(face);
   }
   return faces;
 }
 
-std::vector<int> group_boxes(const Image& image, const Options& options, const Segmentation& s, std::vector<Face>& faces) {
+std::vector<int> group_boxes(const Image& image, const Options& options, const Segmentation& s,
+                             std::vector<Face>& faces) {
   const int w = image.camera.width, h = image.camera.height;
   std::vector<int> face_of(s.planes.size(), -1), box(s.planes.size(), -1);
   for (size_t k = 0; k < faces.size(); ++k)
-    if (std::max(faces[k].width_m, faces[k].height_m) <= options.largest_side_m) face_of[static_cast<size_t>(faces[k].plane)] = static_cast<int>(k);
+    if (std::max(faces[k].width_m, faces[k].height_m) <= options.largest_side_m)
+      face_of[static_cast<size_t>(faces[k].plane)] = static_cast<int>(k);
   struct Meeting {
     int a, b, pixels;
   };
@@ -208,9 +222,13 @@ std::vector<int> group_boxes(const Image& image, const Options& options, const S
       // A crease may leave a line of pixels that belong to neither side.
       for (const size_t j : {i + 1, i + 2, i + static_cast<size_t>(w), i + 2 * static_cast<size_t>(w)}) {
         const int a = s.label[i], b = s.label[j];
-        if (a < 0 || b < 0 || a == b || face_of[static_cast<size_t>(a)] < 0 || face_of[static_cast<size_t>(b)] < 0) continue;
+        if (a < 0 || b < 0 || a == b || face_of[static_cast<size_t>(a)] < 0 || face_of[static_cast<size_t>(b)] < 0)
+          continue;
         const double gap = std::abs(image.inverse[i] - image.inverse[j]);
-        const double allowed = 4.0 * image.sigma + 4.0 * std::max(s.planes[static_cast<size_t>(a)].p.norm(), s.planes[static_cast<size_t>(b)].p.norm()) / image.camera.fx;
+        const double allowed =
+            4.0 * image.sigma +
+            4.0 * std::max(s.planes[static_cast<size_t>(a)].p.norm(), s.planes[static_cast<size_t>(b)].p.norm()) /
+                image.camera.fx;
         if (gap < allowed) touches.emplace_back(static_cast<int64_t>(std::min(a, b)) * 65536 + std::max(a, b), gap);
       }
     }
@@ -220,15 +238,19 @@ std::vector<int> group_boxes(const Image& image, const Options& options, const S
   for (size_t k = 0; k < touches.size();) {
     size_t end = k;
     while (end < touches.size() && touches[end].first == touches[k].first) ++end;
-    meetings.push_back({static_cast<int>(touches[k].first / 65536), static_cast<int>(touches[k].first % 65536), static_cast<int>(end - k)});
+    meetings.push_back({static_cast<int>(touches[k].first / 65536), static_cast<int>(touches[k].first % 65536),
+                        static_cast<int>(end - k)});
     k = end;
   }
-  std::sort(meetings.begin(), meetings.end(), [](const Meeting& x, const Meeting& y) { return x.pixels != y.pixels ? x.pixels > y.pixels : (x.a != y.a ? x.a < y.a : x.b < y.b); });
+  std::sort(meetings.begin(), meetings.end(), [](const Meeting& x, const Meeting& y) {
+    return x.pixels != y.pixels ? x.pixels > y.pixels : (x.a != y.a ? x.a < y.a : x.b < y.b);
+  });
   std::vector<std::vector<int>> groups(faces.size());
   std::vector<int> group(faces.size());
   for (size_t k = 0; k < faces.size(); ++k) groups[k] = {static_cast<int>(k)}, group[k] = static_cast<int>(k);
   for (const Meeting& m : meetings) {
-    const auto fa = static_cast<size_t>(face_of[static_cast<size_t>(m.a)]), fb = static_cast<size_t>(face_of[static_cast<size_t>(m.b)]);
+    const auto fa = static_cast<size_t>(face_of[static_cast<size_t>(m.a)]),
+               fb = static_cast<size_t>(face_of[static_cast<size_t>(m.b)]);
     const Face &x = faces[fa], &y = faces[fb];
     const Eigen::Vector3d between = y.centre - x.centre;
     const double cosine = std::abs(x.normal.dot(y.normal));
@@ -237,7 +259,9 @@ std::vector<int> group_boxes(const Image& image, const Options& options, const S
     const Eigen::Vector3d edge = x.normal.cross(y.normal).normalized();
     // The length of the meeting must be a good part of the edge that both could share.
     const double pitch = 1.0 / std::max(s.planes[static_cast<size_t>(m.a)].at(0, 0), 0.1) / image.camera.fx;
-    auto length = [&edge](const Face& f) { return std::abs(edge.dot(f.width_axis)) * f.width_m + std::abs(edge.dot(f.height_axis)) * f.height_m; };
+    auto length = [&edge](const Face& f) {
+      return std::abs(edge.dot(f.width_axis)) * f.width_m + std::abs(edge.dot(f.height_axis)) * f.height_m;
+    };
     if (m.pixels * pitch / 3.0 < 0.35 * std::min(length(x), length(y))) continue;
     const int ga = group[fa], gb = group[fb];
     if (ga == gb) continue;

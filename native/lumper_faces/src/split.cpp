@@ -13,12 +13,16 @@ struct Raster {
   double pitch = 0, low_x = 0, low_y = 0;
   std::vector<int32_t> sums;  // 4 per cell (count, r, g, b), (columns + 1) x (rows + 1)
   int32_t sum(int channel, int x0, int y0, int x1, int y1) const {
-    const auto at = [&](int x, int y) { return sums[(static_cast<size_t>(y) * static_cast<size_t>(columns + 1) + static_cast<size_t>(x)) * 4 + static_cast<size_t>(channel)]; };
+    const auto at = [&](int x, int y) {
+      return sums[(static_cast<size_t>(y) * static_cast<size_t>(columns + 1) + static_cast<size_t>(x)) * 4 +
+                  static_cast<size_t>(channel)];
+    };
     return at(x1, y1) - at(x0, y1) - at(x1, y0) + at(x0, y0);
   }
   // Mean colour of cells [x0, x1) x [y0, y1); false where too little of it is on the plane.
   bool mean(int x0, int y0, int x1, int y1, Eigen::Vector3d& colour) const {
-    x0 = std::clamp(x0, 0, columns), x1 = std::clamp(x1, 0, columns), y0 = std::clamp(y0, 0, rows), y1 = std::clamp(y1, 0, rows);
+    x0 = std::clamp(x0, 0, columns), x1 = std::clamp(x1, 0, columns), y0 = std::clamp(y0, 0, rows),
+    y1 = std::clamp(y1, 0, rows);
     if (x1 <= x0 || y1 <= y0) return false;
     const double n = sum(0, x0, y0, x1, y1);
     if (n < 0.5 * (x1 - x0) * (y1 - y0)) return false;
@@ -37,7 +41,8 @@ constexpr double kDark = 0.06;
 constexpr double kAcross = 0.8;
 
 // Evidence that the line at `at` (a column, or a row when `level`) parts the piece: share of its length, and strength.
-double parting(const Raster& r, const Piece& p, int at, bool level, int chunk, int near, int far0, int far1, double& strength) {
+double parting(const Raster& r, const Piece& p, int at, bool level, int chunk, int near, int far0, int far1,
+               double& strength) {
   int have = 0, yes = 0;
   strength = 0;
   const int begin = level ? p.x0 : p.y0, end = level ? p.x1 : p.y1;
@@ -56,7 +61,8 @@ double parting(const Raster& r, const Piece& p, int at, bool level, int chunk, i
     const double step = (before - after).norm();
     if (step > kStep) {
       double far = step;
-      if (mean(at - far1, at - far0, c, stop, far_before) && mean(at + far0, at + far1, c, stop, far_after)) far = (far_before - far_after).norm();
+      if (mean(at - far1, at - far0, c, stop, far_before) && mean(at + far0, at + far1, c, stop, far_after))
+        far = (far_before - far_after).norm();
       value = std::min(step, far) / kStep;
     }
     if (value < 4.0 && mean(at - 1, at + 1, c, stop, line)) {
@@ -83,7 +89,9 @@ double sharpness(const Raster& r, const Piece& p, int at, bool level, int chunk)
   for (int c = begin; c < end; c += chunk) {
     const int stop = std::min(c + chunk, end);
     Eigen::Vector3d before, after, line;
-    if (!mean(at - 4, at - 1, c, stop, before) || !mean(at + 1, at + 4, c, stop, after) || !mean(at - 1, at + 1, c, stop, line)) continue;
+    if (!mean(at - 4, at - 1, c, stop, before) || !mean(at + 1, at + 4, c, stop, after) ||
+        !mean(at - 1, at + 1, c, stop, line))
+      continue;
     const double left = (line - before).norm(), right = (after - line).norm();
     total += (after - before).norm() + std::min(left, right);
   }
@@ -92,7 +100,8 @@ double sharpness(const Raster& r, const Piece& p, int at, bool level, int chunk)
 
 void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& leaves, int depth) {
   const int margin = std::max(3, static_cast<int>(std::lround(least_m / r.pitch)));
-  const int chunk = std::max(3, static_cast<int>(0.03 / r.pitch)), near = std::max(2, static_cast<int>(0.025 / r.pitch));
+  const int chunk = std::max(3, static_cast<int>(0.03 / r.pitch)),
+            near = std::max(2, static_cast<int>(0.025 / r.pitch));
   const int far0 = static_cast<int>(0.062 / r.pitch) + 1, far1 = std::max(far0 + 2, static_cast<int>(0.105 / r.pitch));
   double best = 0;
   int where = -1;
@@ -120,8 +129,10 @@ void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& le
   }
   where = std::clamp(sharpest, (level ? p.y0 : p.x0) + 1, (level ? p.y1 : p.x1) - 1);
   Piece a = p, b = p;
-  if (level) a.y1 = b.y0 = where;
-  else a.x1 = b.x0 = where;
+  if (level)
+    a.y1 = b.y0 = where;
+  else
+    a.x1 = b.x0 = where;
   cut(r, a, least_m, leaves, depth + 1);
   cut(r, b, least_m, leaves, depth + 1);
 }
@@ -133,7 +144,8 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
   const int w = image.camera.width, h = image.camera.height;
   std::vector<std::vector<int>> members(s.planes.size());
   for (int i = 0; i < w * h; ++i)
-    if (s.label[static_cast<size_t>(i)] >= 0) members[static_cast<size_t>(s.label[static_cast<size_t>(i)])].push_back(i);
+    if (s.label[static_cast<size_t>(i)] >= 0)
+      members[static_cast<size_t>(s.label[static_cast<size_t>(i)])].push_back(i);
   const size_t count = s.planes.size();
   for (size_t label = 0; label < count; ++label) {
     const PlaneFrame unturned = frame_of(image, s.planes[label], options.up);
@@ -143,7 +155,8 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
       for (const int i : members[label]) {
         const int u = i % w, v = i / w;
         if (u > 0 && v > 0 && u + 1 < w && v + 1 < h &&
-            (s.label[static_cast<size_t>(i - 1)] != static_cast<int>(label) || s.label[static_cast<size_t>(i + w)] != static_cast<int>(label)))
+            (s.label[static_cast<size_t>(i - 1)] != static_cast<int>(label) ||
+             s.label[static_cast<size_t>(i + w)] != static_cast<int>(label)))
           border.emplace_back(u, v);
       }
       align_to_border(image, border, false, f);
@@ -153,24 +166,30 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     double high_x = -1e9, high_y = -1e9;
     r.low_x = r.low_y = 1e9;
     for (size_t k = 0; k < at.size(); ++k) {
-      const Eigen::Vector3d q = f.point(image.slope_x[static_cast<size_t>(members[label][k] % w)], image.slope_y[static_cast<size_t>(members[label][k] / w)]);
+      const Eigen::Vector3d q = f.point(image.slope_x[static_cast<size_t>(members[label][k] % w)],
+                                        image.slope_y[static_cast<size_t>(members[label][k] / w)]);
       at[k] = {static_cast<float>(f.width.dot(q)), static_cast<float>(f.height.dot(q))};
-      r.low_x = std::min(r.low_x, static_cast<double>(at[k][0])), high_x = std::max(high_x, static_cast<double>(at[k][0]));
-      r.low_y = std::min(r.low_y, static_cast<double>(at[k][1])), high_y = std::max(high_y, static_cast<double>(at[k][1]));
+      r.low_x = std::min(r.low_x, static_cast<double>(at[k][0])),
+      high_x = std::max(high_x, static_cast<double>(at[k][0]));
+      r.low_y = std::min(r.low_y, static_cast<double>(at[k][1])),
+      high_y = std::max(high_y, static_cast<double>(at[k][1]));
     }
     const double wide = high_x - r.low_x, tall = high_y - r.low_y;
     if (std::max(wide, tall) < 2.0 * options.least_side_m) continue;
     // Seen at a low angle a plane has fewer pixels than cells of one pitch.
-    r.pitch = std::max({f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * static_cast<double>(at.size())))});
+    r.pitch = std::max(
+        {f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * static_cast<double>(at.size())))});
     r.columns = static_cast<int>(wide / r.pitch) + 1, r.rows = static_cast<int>(tall / r.pitch) + 1;
     r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1) * 4, 0);
     for (int y = 0; y < r.rows; ++y) {
       for (int x = 0; x < r.columns; ++x) {
         double u = 0, v = 0;
-        int32_t* cell = &r.sums[(static_cast<size_t>(y + 1) * static_cast<size_t>(r.columns + 1) + static_cast<size_t>(x + 1)) * 4];
+        int32_t* cell =
+            &r.sums[(static_cast<size_t>(y + 1) * static_cast<size_t>(r.columns + 1) + static_cast<size_t>(x + 1)) * 4];
         if (f.pixel(image.camera, r.low_x + (x + 0.5) * r.pitch, r.low_y + (y + 0.5) * r.pitch, u, v)) {
           const int column = static_cast<int>(u + 0.5), row = static_cast<int>(v + 0.5);
-          if (u > 0 && v > 0 && column >= 0 && row >= 0 && column < w && row < h && s.label[static_cast<size_t>(row * w + column)] == static_cast<int>(label)) {
+          if (u > 0 && v > 0 && column >= 0 && row >= 0 && column < w && row < h &&
+              s.label[static_cast<size_t>(row * w + column)] == static_cast<int>(label)) {
             const float* c = &image.colour[static_cast<size_t>(row * w + column) * 3];
             cell[0] = 1;
             for (int k = 0; k < 3; ++k) cell[k + 1] = static_cast<int32_t>(c[k]);
@@ -186,7 +205,8 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     std::vector<int> leaf_of(static_cast<size_t>(r.columns * r.rows), 0);
     for (size_t k = 0; k < leaves.size(); ++k)
       for (int y = leaves[k].y0; y < leaves[k].y1; ++y)
-        for (int x = leaves[k].x0; x < leaves[k].x1; ++x) leaf_of[static_cast<size_t>(y * r.columns + x)] = static_cast<int>(k);
+        for (int x = leaves[k].x0; x < leaves[k].x1; ++x)
+          leaf_of[static_cast<size_t>(y * r.columns + x)] = static_cast<int>(k);
     const auto first = static_cast<int>(s.planes.size());
     std::vector<Plane> fresh(leaves.size());
     for (Plane& plane : fresh) plane.p = s.planes[label].p;
@@ -196,7 +216,8 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
       const int leaf = leaf_of[static_cast<size_t>(y * r.columns + x)];
       const auto i = static_cast<size_t>(members[label][k]);
       s.label[i] = first + leaf;
-      fresh[static_cast<size_t>(leaf)].fit.add(image.slope_x[i % static_cast<size_t>(w)], image.slope_y[i / static_cast<size_t>(w)], image.inverse[i]);
+      fresh[static_cast<size_t>(leaf)].fit.add(image.slope_x[i % static_cast<size_t>(w)],
+                                               image.slope_y[i / static_cast<size_t>(w)], image.inverse[i]);
     }
     s.planes.insert(s.planes.end(), fresh.begin(), fresh.end());
     s.own_fit.resize(s.planes.size(), 0);

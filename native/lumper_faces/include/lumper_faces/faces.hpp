@@ -1,8 +1,8 @@
 // Carton faces in an organised cloud of one pinhole camera.
 //
-// Everything happens in inverse depth d = 1/z over the picture: a plane in space is a linear function of the pixel there,
-// and the noise of stereo and structured-light cameras (sigma_z = k z^2) is the same for every pixel (sigma_d = k). So planes
-// are plain linear regressions, and whether two patches are one plane is a test on sums of squares.
+// Everything happens in inverse depth d = 1/z over the picture: a plane in space is a linear function of the pixel
+// there, and the noise of stereo and structured-light cameras (sigma_z = k z^2) is the same for every pixel (sigma_d =
+// k). So planes are plain linear regressions, and whether two patches are one plane is a test on sums of squares.
 #pragma once
 
 #include <Eigen/Dense>
@@ -18,16 +18,16 @@ struct Camera {
 };
 
 struct Options {
-  double near_m = 0.3;             // nearer points are no returns
-  double far_m = 6.0;              // farther points are ignored
-  int cell_px = 6;                 // side of the first patches
-  double merge_chi2 = 22.0;        // patches merge when the joint fit costs less (in sigma^2) ...
-  double flatness_m = 0.003;       // ... plus what unevenness of a face explains (standard deviation at 1 m)
-  double least_sigma = 4e-4;       // noise of inverse depth is taken to be at least this, 1/m
-  int least_pixels = 60;           // smaller planes are no faces
-  double least_side_m = 0.14;      // colour edges split no face into narrower parts
-  double largest_side_m = 0.80;    // faces with a longer side are walls and floors
-  Eigen::Vector3d up{0, 0, 0};     // upward direction in the optical frame; zero = not known
+  double near_m = 0.3;           // nearer points are no returns
+  double far_m = 6.0;            // farther points are ignored
+  int cell_px = 6;               // side of the first patches
+  double merge_chi2 = 22.0;      // patches merge when the joint fit costs less (in sigma^2) ...
+  double flatness_m = 0.003;     // ... plus what unevenness of a face explains (standard deviation at 1 m)
+  double least_sigma = 4e-4;     // noise of inverse depth is taken to be at least this, 1/m
+  int least_pixels = 60;         // smaller planes are no faces
+  double least_side_m = 0.14;    // colour edges split no face into narrower parts
+  double largest_side_m = 0.80;  // faces with a longer side are walls and floors
+  Eigen::Vector3d up{0, 0, 0};   // upward direction in the optical frame; zero = not known
 };
 
 // Sums for d ~ p0 X + p1 Y + p2 with X, Y the ray's slopes; added when patches merge.
@@ -46,11 +46,11 @@ struct Fit {
 // The picture as the stages see it.
 struct Image {
   Camera camera{};
-  std::vector<float> inverse;   // 1/z, 0 = no return
-  std::vector<float> slope_x;   // (u - cx) / fx per column
-  std::vector<float> slope_y;   // per row
-  std::vector<float> colour;    // 3 per pixel, empty = none
-  double sigma = 0;             // noise of inverse depth, 1/m
+  std::vector<float> inverse;                          // 1/z, 0 = no return
+  std::vector<float> slope_x;                          // (u - cx) / fx per column
+  std::vector<float> slope_y;                          // per row
+  std::vector<float> colour;                           // 3 per pixel, empty = none
+  double sigma = 0;                                    // noise of inverse depth, 1/m
   double tolerance(double d, const Options& o) const;  // of a pixel against a plane at inverse depth d
 };
 
@@ -62,7 +62,7 @@ struct Plane {
 };
 
 struct Segmentation {
-  std::vector<int> label;     // plane per pixel, -1 = none
+  std::vector<int> label;  // plane per pixel, -1 = none
   std::vector<Plane> planes;
   std::vector<char> own_fit;  // per plane: measured by its own pixels alone (not a part of a larger plane)
 };
@@ -70,12 +70,12 @@ struct Segmentation {
 struct Face {
   Eigen::Vector3d centre, width_axis, height_axis, normal;  // optical frame; normal towards the camera
   double width_m = 0, height_m = 0;
-  double fill = 0;                  // part of the rectangle covered by the face's own pixels
-  std::array<bool, 4> hidden{};     // sides -width, +width, -height, +height that something hides: lower bounds
+  double fill = 0;               // part of the rectangle covered by the face's own pixels
+  std::array<bool, 4> hidden{};  // sides -width, +width, -height, +height that something hides: lower bounds
   double position_sigma_m = 0, rotation_sigma_rad = 0, size_sigma_m = 0;
   int pixels = 0;
-  int plane = -1;                   // index into planes; label of its pixels
-  int box = -1;                     // faces of one box share this
+  int plane = -1;  // index into planes; label of its pixels
+  int box = -1;    // faces of one box share this
 };
 
 struct Result {
