@@ -1,7 +1,6 @@
 """Logic of perception_intake: messages in, one tracked and versioned Wall out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,22 +12,13 @@ from lumper_perception.boxes import Array, Bools, Boxes, Faces
 from lumper_perception.evidence import Cloud, face_evidence, fit_intrinsics, free_of_robot
 from lumper_perception.hold import GripperStory
 from lumper_perception.hypotheses import boxes_of
+from lumper_perception.inputs import Inputs, Taken
 from lumper_perception.parameters import PerceptionParameters
 from lumper_perception.space import SpaceMap
 from lumper_perception.tracker import Report, Tracker, TrackerLimits
-from lumper_perception.validate import (
-    Fault,
-    SourceHealth,
-    StampLimits,
-    cloud_fault,
-    header_fault,
-    points_fault,
-    read_faces,
-    stamp_of,
-)
+from lumper_perception.validate import Fault
 from lumper_perception.view import Intrinsics, View
 from lumper_perception.wall import Picture, WallBook, WallLimits, picture
-from lumper_ros import cloud as clouds
 from lumper_ros.convert import inverse
 from lumper_ros.core import NOTHING, Compute, Core, Diagnose, Effect, Effects, Emit, Now, Persist, Publish, Severity
 from lumper_ros.robot import Robot, Trailer
@@ -38,20 +28,6 @@ IDS_RESERVED = 1000
 VERSIONS_RESERVED = 100_000
 
 Segmenter = Callable[[Cloud, Any, Intrinsics, Array], Faces]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pending:
-    """A picture that waits for its transform."""
-
-    key: str
-    frame: str
-    stamp_s: float
-    give_up_s: float
-    faces: Faces | None
-    cloud: Cloud | None
-    colour: Any
-    coverage: float
 
 
 class PerceptionIntake(Core):
@@ -70,9 +46,9 @@ class PerceptionIntake(Core):
         self._arm = ArmHistory(robot)
         self._story = GripperStory()
         self._space = SpaceMap(trailer.length_m, trailer.width_m, trailer.height_m)
-        self._sources: dict[str, SourceHealth] = {}
+        self._inputs = Inputs(p)
         self._cameras: dict[str, Intrinsics] = {}
-        self._pending: list[_Pending] = []
+        self._pending: list[Taken] = []
         self._tracker = Tracker(
             TrackerLimits(
                 confirm_hits=p.confirm_hits,
@@ -95,7 +71,6 @@ class PerceptionIntake(Core):
         self._reserved_id = 0
         self._reserved_version = 0
         self._evidence_s = -np.inf
-        self._last_cloud_s: dict[str, float] = {}
         self._published_s = -np.inf
         self._published_evidence_s = -np.inf
         self._looked_s = -np.inf
@@ -123,6 +98,7 @@ class PerceptionIntake(Core):
 
     def activate(self, now: Now) -> Effects:
         self._active = True
+        self._segmenting = ""
         return [*self._reserve(), *self._publish(now, force=True)]
 
     def deactivate(self, now: Now) -> Effects:
@@ -186,65 +162,20 @@ class PerceptionIntake(Core):
             self._picture = None
         return [*effects, *self._publish(now)]
 
-    def _health(self, key: str, frame: str) -> SourceHealth:
-        health = self._sources.get(key)
-        if health is None or health.frame != frame:
-            health = self._sources[key] = SourceHealth(frame)
-        return health
-
     def _on_detections(self, message: Any, now: Now) -> Effects:
         if self._p.detector == "cloud":
             return NOTHING
-        frame = str(message.header.frame_id).lstrip("/")
-        key = f"detections {message.source or 'unnamed'} {frame or '(no frame)'}"
-        health = self._health(key, frame)
-        limits = StampLimits(self._p.max_future_s, self._p.detections_max_age_s, self._p.max_rate_hz)
-        fault = header_fault(message) or health.check_stamp(stamp_of(message), now.ros_s, limits)
-        coverage = float(message.view_coverage)
-        if fault is None and not 0.0 <= coverage <= 1.0:
-            fault = Fault("view_coverage", f"view_coverage is {coverage}; it must lie in 0 … 1")
-        if fault is not None:
-            health.drop(fault, now.ros_s)
+        item = self._inputs.detections(message, now)
+        if item is None:
             return NOTHING
-        faces, faults = read_faces(message, self._p.max_faces)
-        for item in faults:
-            health.drop(item, now.ros_s)
-        stamp_s = stamp_of(message)
-        health.accept(stamp_s)
-        self._pending.append(
-            _Pending(key, frame, stamp_s, now.steady_s + self._p.transform_wait_s, faces, None, None, coverage)
-        )
+        self._pending.append(item)
         return self._drain(now)
 
     def _on_points(self, message: Any, now: Now) -> Effects:
-        frame = str(message.header.frame_id).lstrip("/")
-        key = f"points {frame or '(no frame)'}"
-        health = self._health(key, frame)
-        stamp_s = stamp_of(message)
-        fault = header_fault(message) or cloud_fault(message)
-        limits = StampLimits(self._p.max_future_s, self._p.points_max_age_s, self._p.max_rate_hz)
-        fault = fault or health.check_stamp(stamp_s, now.ros_s, limits)
-        if fault is not None:
-            health.drop(fault, now.ros_s)
+        item = self._inputs.points(message, now)
+        if item is None:
             return NOTHING
-        faces_wanted = self._p.detector != "detections"
-        if not faces_wanted and stamp_s - self._last_cloud_s.get(key, -np.inf) < self._p.evidence_period_s:
-            health.accept(stamp_s)
-            return NOTHING
-        cloud = clouds.xyz(message)
-        stride = max(1, cloud.shape[1] // self._p.evidence_columns)
-        fault = points_fault(cloud[::stride, ::stride, 2].astype(float), self._p.min_valid_fraction)
-        if fault is not None:
-            health.drop(fault, now.ros_s)
-            return NOTHING
-        health.accept(stamp_s)
-        colour = None
-        if faces_wanted and any(field.name in ("rgb", "rgba") for field in message.fields):
-            colour = clouds.view(message)["rgb" if any(f.name == "rgb" for f in message.fields) else "rgba"]
-        self._last_cloud_s[key] = stamp_s
-        self._pending.append(
-            _Pending(key, frame, stamp_s, now.steady_s + self._p.transform_wait_s, None, cloud, colour, 1.0)
-        )
+        self._pending.append(item)
         return self._drain(now)
 
     # Pictures, once their transform is there
@@ -260,11 +191,11 @@ class PerceptionIntake(Core):
                 if now.steady_s < item.give_up_s:
                     waiting.append(item)
                 else:
-                    self._sources[item.key].drop(Fault("no_transform", str(error)), now.ros_s)
+                    self._inputs.drop(item.key, Fault("no_transform", str(error)), now.ros_s)
                 continue
             speed_mps = self._camera_speed(item.frame, item.stamp_s, camera)
             if speed_mps > self._p.max_camera_speed_mps:
-                self._sources[item.key].drop(Fault("blur", f"the camera moves at {speed_mps:.2f} m/s"), now.ros_s)
+                self._inputs.drop(item.key, Fault("blur", f"the camera moves at {speed_mps:.2f} m/s"), now.ros_s)
                 continue
             if item.cloud is not None:
                 effects += self._take_cloud(item, camera, base, now)
@@ -353,7 +284,7 @@ class PerceptionIntake(Core):
         # Nothing that stands beside or behind the robot is load to be planned.
         return np.asarray(good & ~on_belt & (local[:, 0] > 0.6))
 
-    def _take_cloud(self, item: _Pending, camera: Array, base: Array, now: Now) -> Effects:
+    def _take_cloud(self, item: Taken, camera: Array, base: Array, now: Now) -> Effects:
         assert item.cloud is not None
         near_m, far_m = float(self._robot.raw["camera"]["range_min_m"]), float(self._robot.raw["camera"]["range_max_m"])
         if item.frame not in self._cameras or self._cameras[item.frame].width != item.cloud.shape[1]:
@@ -377,7 +308,7 @@ class PerceptionIntake(Core):
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
         key, self._segmenting = self._segmenting, ""
         if isinstance(result, Exception):
-            self._sources[key].drop(Fault("segmentation", f"{type(result).__name__}: {result}"), now.ros_s)
+            self._inputs.drop(key, Fault("segmentation", f"{type(result).__name__}: {result}"), now.ros_s)
             return NOTHING
         frame, stamp_s, camera, base = self._segment_context
         return self._take_faces(result, 1.0, frame, stamp_s, camera, base, now, self_found=True)
@@ -513,21 +444,6 @@ class PerceptionIntake(Core):
         return effects
 
     def _diagnoses(self, now: Now) -> list[Effect]:
-        effects: list[Effect] = []
-        for key, health in sorted(self._sources.items()):
-            age_s = now.ros_s - health.last_accepted_s
-            level, text = 0, f"{1.0 / health.interval_s:.1f} Hz" if health.interval_s > 0.0 else "ok"
-            if health.last_fault and now.ros_s - health.last_fault_s < 5.0:
-                level, text = 1, health.last_fault
-            if age_s > self._p.source_silent_s:
-                level, text = (
-                    (2, f"nothing usable for {age_s:.1f} s") if np.isfinite(age_s) else (2, "nothing usable so far")
-                )
-                if health.last_fault:
-                    text += f"; {health.last_fault}"
-            values: dict[str, str | float | int | bool] = {"frame": health.frame, "accepted": health.accepted}
-            values |= {f"dropped.{reason}": count for reason, count in sorted(health.dropped.items())}
-            effects.append(Diagnose(key, level, text, values))
         status, text = self._judge(now)
         level = {Wall.STATUS_OK: 0, Wall.STATUS_EMPTY: 0, Wall.STATUS_STALE: 3}.get(status, 1)
         figures: dict[str, str | float | int | bool] = {
@@ -538,8 +454,7 @@ class PerceptionIntake(Core):
         figures |= {f"dropped.{what}": count for what, count in sorted(self._faults.items())}
         if self._last_fault:
             figures["last_fault"] = self._last_fault
-        effects.append(Diagnose("wall", level, text, figures))
-        return effects
+        return [*self._inputs.diagnoses(now), Diagnose("wall", level, text, figures)]
 
 
 def _selected(boxes: Boxes, keep: Bools) -> Boxes:

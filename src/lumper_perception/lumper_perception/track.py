@@ -53,7 +53,7 @@ class Measurement:
     mass: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """State of one carton. `id` 0 = not confirmed yet. Offsets as in `boxes.Boxes`; variances in m^2, rad^2."""
 
