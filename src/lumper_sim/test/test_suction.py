@@ -150,7 +150,7 @@ def test_the_force_on_the_cups_is_the_carton_s_weight(one_carton: Callable[..., 
     assert torque[0] == pytest.approx(12.0 * 9.81 * 0.2, rel=0.1)
 
 
-def test_overloaded_cups_let_go_and_it_counts_as_a_fall(one_carton: Callable[..., World], driver: type) -> None:
+def test_overloaded_cups_let_go(one_carton: Callable[..., World], driver: type) -> None:
     world = one_carton(mass_kg=27.0)
     drive = driver(world)
     drive.grasp(2, 0b000010)

@@ -8,7 +8,7 @@ import pytest
 from lumper_sim.drive import DriveEnd, DriveError
 from lumper_sim.faults import FaultError, Faults
 from lumper_sim.loads import CartonSpec
-from lumper_sim.trajectory import Code
+from lumper_sim.trajectory import Code, Ending, Goal, Point
 from lumper_sim.world import World
 
 NAN = float("nan")
@@ -134,6 +134,26 @@ def test_the_arm_follows_a_fast_motion_closely(small: World, driver: type) -> No
     assert worst < np.radians(1.0)
     assert small.trajectory.take_finished()[0].code is Code.SUCCESSFUL
     np.testing.assert_allclose(small.joint_state()[0], target, atol=0.002)
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.75, 1.0])
+def test_the_arm_stops_within_the_time_that_its_description_states(small: World, fraction: float) -> None:
+    robot = small.robot
+    home, speed = robot.poses["home"], np.zeros(6)
+    speed[[3, 5]] = robot.max_speed_radps[[3, 5]] * fraction
+    ramp, even = 0.8, 0.5
+    points = (
+        Point(ramp, tuple(home + speed * ramp / 2), tuple(speed)),
+        Point(ramp + even, tuple(home + speed * (ramp / 2 + even)), tuple(speed)),
+        Point(2 * ramp + even, tuple(home + speed * (ramp + even)), tuple(np.zeros(6))),
+    )
+    assert small.trajectory.submit(Goal("spin", robot.joint_names, points), small.time_s)
+    small.step(ramp + even / 2)
+    assert np.abs(small.joint_state()[1] / robot.max_speed_radps).max() == pytest.approx(fraction, abs=0.02)
+    small.trajectory.cancel("spin", small.time_s)
+    small.step(robot.stopping_time(fraction, 0.0) - 0.02)
+    assert np.abs(small.joint_state()[1]).max() < 0.01
+    assert small.trajectory.take_finished()[0].ending is Ending.CANCELED
 
 
 def test_the_arm_is_no_faster_than_its_drives(small: World, driver: type) -> None:
