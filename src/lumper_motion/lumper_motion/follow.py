@@ -115,11 +115,16 @@ class Follower:
 
     def change(self, target: float, from_s: float) -> bool:
         """Go over to another pace from `from_s` on; False where the trajectory is all but over."""
-        if self.tau(from_s) >= self.trajectory.duration_s - 0.03 and target > STILL_PACE:
+        nearly_there = self.tau(from_s) >= self.trajectory.duration_s - 0.03
+        if nearly_there and target > STILL_PACE and self.rate(from_s) > STILL_PACE:
             return False
         self.pace = self._ramp(target, from_s)
         self.target = target
         return True
+
+    def reaches_end(self) -> bool:
+        """Whether the present pace brings the arm to the trajectory's end, and not to a pause before it."""
+        return self.tau(self.ends_s()) >= self.trajectory.duration_s - 1e-3
 
     def stopping_tau(self, from_s: float) -> float:
         """Place on the trajectory where a stop begun at `from_s` would end."""

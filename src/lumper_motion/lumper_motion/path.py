@@ -27,6 +27,8 @@ ou.setLogLevel(ou.LogLevel.LOG_NONE)
 KNOT_STEP_RAD = 0.03
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
+# The search looks this far beyond start and goals first.
+SEARCH_MARGIN_RAD = 1.0
 # Two checked configurations are so near that no point of the arm moves further between them.
 CHECK_STEP_M = 0.05
 
@@ -208,20 +210,33 @@ def search(
     Raises:
         SearchError: budget spent, or start or all goals in collision.
     """
+    tight = int(0.6 * max_checks)
+    for margin_rad, budget in ((SEARCH_MARGIN_RAD, tight), (math.inf, max_checks - tight)):
+        way, spent = _connect(kinematics, checker, start, goals, budget, seed, margin_rad)
+        if way is not None:
+            return shorten(way, checker, np.random.default_rng(seed), max(40, (budget - spent) // 10))
+    raise SearchError(f"no path within {max_checks} collision checks")
+
+
+def _connect(
+    kinematics: ArmKinematics,
+    checker: CollisionChecker,
+    start: Array,
+    goals: Sequence[Array],
+    max_checks: int,
+    seed: int,
+    margin_rad: float,
+) -> tuple[Array | None, int]:
+    """RRTConnect among configurations at most `margin_rad` beyond start and goals; way or None, and checks spent."""
     robot = kinematics.robot
     ou.RNG.setSeed(seed)
     n = len(robot.joint_names)
     space = ob.RealVectorStateSpace(n)
     bounds = ob.RealVectorBounds(n)
+    ends = np.vstack([start, *goals])
     for i in range(n):
-        span = 0.5 * (robot.upper_rad[i] - robot.lower_rad[i])
-        middle = 0.5 * (robot.upper_rad[i] + robot.lower_rad[i])
-        # A wrist turn more than a half circle away from both ends never shortens a way.
-        span = min(span, math.pi + 0.5)
-        low = min(middle - span, float(start[i]), *(float(goal[i]) for goal in goals))
-        high = max(middle + span, float(start[i]), *(float(goal[i]) for goal in goals))
-        bounds.setLow(i, max(low, float(robot.lower_rad[i]) - 1e-6))
-        bounds.setHigh(i, min(high, float(robot.upper_rad[i]) + 1e-6))
+        bounds.setLow(i, max(float(ends[:, i].min()) - margin_rad, float(robot.lower_rad[i]) - 1e-6))
+        bounds.setHigh(i, min(float(ends[:, i].max()) + margin_rad, float(robot.upper_rad[i]) + 1e-6))
     space.setBounds(bounds)
     spent = 0
 
@@ -233,7 +248,7 @@ def search(
     setup = og.SimpleSetup(space)
     setup.setStateValidityChecker(valid)
     information = setup.getSpaceInformation()
-    information.setStateValidityCheckingResolution(0.06 / space.getMaximumExtent())
+    information.setStateValidityCheckingResolution(0.08 / space.getMaximumExtent())
 
     def state_of(joints: Array) -> Any:
         state = space.allocState()
@@ -247,7 +262,7 @@ def search(
         targets.addState(state_of(goal))
     setup.setGoal(targets)
     planner = og.RRTConnect(information)
-    planner.setRange(0.6)
+    planner.setRange(0.8)
     setup.setPlanner(planner)
     asked = 0
 
@@ -259,17 +274,22 @@ def search(
 
     solved = setup.solve(ob.PlannerTerminationCondition(over))
     if not solved or not setup.haveExactSolutionPath():
-        raise SearchError(f"no path within {max_checks} collision checks")
-    solution = setup.getSolutionPath()
-    way = np.array([[state[i] for i in range(n)] for state in solution.getStates()])
-    return shorten(way, checker, np.random.default_rng(seed), max(40, (max_checks - spent) // 10))
+        return None, spent
+    way = np.array([[state[i] for i in range(n)] for state in setup.getSolutionPath().getStates()])
+    # Between two checked samples something thin may lie.
+    if any(not _line_free(a, b, checker) for a, b in pairwise(way)):
+        return None, spent
+    return way, spent
 
 
 def shorten(way: Array, checker: CollisionChecker, random: np.random.Generator, tries: int) -> Array:
     """Replace parts of a way by straight lines while they stay free; deterministic for a given generator."""
-    points = [*way]
-    if len(points) > 2 and _line_free(points[0], points[-1], checker):
-        return np.array([points[0], points[-1]])
+    points = [way[0]]
+    at = 0
+    while at < len(way) - 1:
+        # The farthest way point that is seen from here.
+        at = next((j for j in range(len(way) - 1, at + 1, -1) if _line_free(way[at], way[j], checker)), at + 1)
+        points.append(way[at])
     for _ in range(tries):
         if len(points) <= 2:
             break

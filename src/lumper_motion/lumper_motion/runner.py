@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lumper_motion.active import INTERRUPTIBLE, STAGE_NAMES, STEPS, Active, Ahead, Held, Memory, Step, Stop
 from lumper_motion.collision import Load
-from lumper_motion.follow import STILL_PACE, Follower
+from lumper_motion.follow import Follower
 from lumper_motion.intake import KINDS
 from lumper_motion.journal import Journal, Record
 from lumper_motion.parameters import MotionParameters
@@ -450,7 +450,9 @@ class Runner:
         if active.stop is not None:
             return
         if status is GoalStatus.SUCCEEDED:
-            if active.follower.target > STILL_PACE:
+            if active.follower.reaches_end():
+                if active.state is State.PAUSED:
+                    active.fire(H.RELEASED_ON)
                 self.memory.end = active.follower.trajectory.position[-1]
                 self._arrived(active, now)
             return
@@ -613,15 +615,16 @@ class Runner:
         elif first:
             self._retime(active, 0.0, now)
 
-    def _retime(self, active: Active, pace: float, now: Now) -> None:
-        """Go over to another pace along the path: a goal that replaces the running one."""
+    def _retime(self, active: Active, pace: float, now: Now) -> bool:
+        """Go over to another pace along the path, by a goal that replaces the running one; False = all but arrived."""
         follower = active.follower
         assert follower is not None
         if not follower.change(pace, now.ros_s + self._p.retime_lead_s):
-            return
+            return False
         follower.goal_id = self._goal_id(active)
         follower.retimed_s = now.ros_s
         self._send(active, now.ros_s, now)
+        return True
 
     def standing_still(self, now: Now) -> None:
         """End a stop once the trajectory is over and the arm is measured to stand."""
@@ -709,11 +712,12 @@ class Runner:
         change = abs(wanted - follower.target)
         urgent = wanted < follower.target - 0.05 or wanted == 0.0
         if change >= SCALE_STEP and (urgent or now.ros_s - follower.retimed_s >= RETIME_PERIOD_S):
+            if not self._retime(active, wanted, now):
+                return
             if wanted == 0.0:
                 active.fire(H.HELD_BACK)
             elif active.state is State.PAUSED:
                 active.fire(H.RELEASED_ON)
-            self._retime(active, wanted, now)
 
     def _gate_shut(self, active: Active, tau: float, now: Now) -> bool:
         """Whether the arm must wait over the belt: no room there, and the way down is near."""

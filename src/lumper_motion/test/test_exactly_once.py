@@ -1,0 +1,150 @@
+"""A broker that is killed anywhere: nothing is done twice, nothing is forgotten, the first outcome stays the outcome."""
+
+import random
+from typing import Any
+
+import pytest
+from harness import World, pick_of, wall_of
+from lumper_msgs.action import ExecuteMotion
+from lumper_msgs.msg import BrokerState, OutcomeCode
+
+from lumper_ros import core as c
+
+G, B, C = ExecuteMotion.Goal, BrokerState, OutcomeCode
+TARGET = 3 * 6 + 3
+
+
+def built() -> World:
+    world = World()
+    world.cartons = wall_of()
+    return world.boot()
+
+
+def test_same_id_again_gives_the_first_outcome_and_moves_nothing() -> None:
+    world = built()
+    goal = world.goal(G.SCAN)
+    request = world.send(goal)
+    assert world.finish(request) == C.NONE
+    first, sent = world.results.pop(request), len(world.sent)
+    world.send(goal, request)
+    assert world.results[request][1] == first[1]
+    assert len(world.sent) == sent
+
+
+def test_same_id_after_a_restart_gives_the_first_outcome() -> None:
+    world = built()
+    goal = world.goal(G.SCAN)
+    request = world.send(goal)
+    assert world.finish(request) == C.NONE
+    world.results.clear()
+    world.kill()
+    world.boot()
+    sent = len(world.sent)
+    world.send(goal, request)
+    assert world.code(request) == C.NONE
+    assert len(world.sent) == sent
+
+
+def test_killed_during_a_motion_is_unknown_until_seen_then_told() -> None:
+    world = built()
+    goal = world.goal(G.SCAN)
+    request = world.send(goal)
+    world.run(0.4)
+    world.kill()
+    sent = len(world.sent)
+    world.alive = True
+    world.do(world.broker.restore(world.store, world.now()))
+    world.do(world.broker.activate(world.now()))
+    world.send(goal, request)
+    assert request not in world.results, "nothing was seen yet"
+    assert world.finish(request) == C.UNKNOWN_AFTER_RESTART
+    assert "during move" in world.results[request][1].text
+    assert world.result_speed[request] < 0.01
+    assert len(world.sent) == sent
+    assert world.store["request"][request]["outcome"] == C.UNKNOWN_AFTER_RESTART
+
+
+def test_load_is_known_after_a_restart() -> None:
+    world = built()
+    message = pick_of(world.cartons[TARGET])
+    assert world.ask(world.goal(G.PICK, message)) == C.NONE
+    place = world.send(world.goal(G.PLACE, message))
+    world.until(lambda: world.state.stage == B.STAGE_CARRY and world.max_speed_seen > 0.3)
+    world.kill()
+    world.boot()
+    world.until(lambda: world.state.state == B.IDLE)
+    assert world.state.held_carton_ids.tolist() == [world.cartons[TARGET].id]
+    world.send(world.goal(G.PLACE, message), place)
+    assert world.code(place) == C.UNKNOWN_AFTER_RESTART
+    assert world.ask(world.goal(G.PLACE, message)) == C.NONE
+
+
+def job(world: World, kill_at: int | None) -> int:
+    """One carton, by a client that re-sends ids after a loss and goes on by outcome; returns effects seen.
+
+    Kills the broker before its `kill_at`-th effect; asserts that no stage was sent twice under one id.
+    """
+    seen = 0
+    killed = False
+
+    def count(effect: c.Effect) -> bool:
+        nonlocal seen, killed
+        seen += 1
+        if kill_at is not None and seen == kill_at and not killed:
+            killed = True
+            world.kill()
+            return False
+        return True
+
+    world.after_effect = count
+    message: Any = pick_of(world.cartons[TARGET])
+    delivered = False
+    for _ in range(12):
+        kind = G.PLACE if world.attached else G.PICK
+        goal = world.goal(kind, message)
+        request = world.send(goal) if world.alive else world.new_id()
+        limit_s = world.time_s + 30.0
+        while request not in world.results and world.time_s < limit_s:
+            if not world.alive:
+                world.run(0.5)
+                world.boot()
+                world.until(lambda: world.state.state == B.IDLE, 10.0)
+                world.send(goal, request)
+                continue
+            world.step()
+        assert request in world.results, "a request was lost"
+        if kind == G.PLACE and not world.attached and world.zones == 0:
+            delivered = True
+            if world.code(request) == C.NONE:
+                break
+            retreat = world.send(world.goal(G.HOME))
+            world.finish(retreat)
+            break
+    assert delivered, "the job did not finish"
+    sent = [goal_id for _, goal_id in world.sent]
+    assert len(set(sent)) == len(sent), "a trajectory was sent twice"
+    ended = [key for key, record in world.store["request"].items() if record["outcome"] is not None]
+    assert len(ended) == len(world.store["request"])
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_at_random_moments_the_job_finishes(seed: int) -> None:
+    total = 900
+    random_source = random.Random(seed)
+    kill_at = random_source.randrange(1, total)
+    print("kill before effect", kill_at)
+    world = built()
+    begun = len(world.sent)
+    job(world, kill_at)
+    assert begun == 0
+
+
+def test_journal_stays_bounded() -> None:
+    world = World({"journal_size": 10}).boot()
+    for i in range(30):
+        delta = 0.01 if i % 2 else -0.01
+        goal = world.goal(G.JOG, jog_joint_names=["joint_6"], jog_joint_delta_rad=[delta])
+        assert world.ask(goal) == C.NONE
+    assert len(world.store["request"]) == 10
+    assert len(world.broker._journal) == 10

@@ -1,0 +1,182 @@
+"""Kinematics, collision, paths and timing: properties that hold for any pose."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from harness import CONFIG, carton, pick_of, wall_of
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lumper_motion.collision import Closeness, CollisionChecker, Load, Obstacle, base_obstacles, trailer_obstacles
+from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.path import Leg, SearchError, check_path, line, make_path, search
+from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
+from lumper_ros.convert import matrix
+from lumper_ros.robot import load_robot, load_trailer
+
+ROBOT = load_robot(CONFIG / "robot")
+TRAILER = load_trailer(CONFIG / "trailer.yaml")
+KIN = ArmKinematics(ROBOT)
+LIMITS = Limits(ROBOT.max_speed_radps, ROBOT.max_accel_radps2)
+SPAN = ROBOT.upper_rad - ROBOT.lower_rad
+
+
+def joints(share: float = 1.0) -> st.SearchStrategy[np.ndarray]:
+    unit = st.floats(-1.0, 1.0, allow_nan=False)
+    middle = 0.5 * (ROBOT.upper_rad + ROBOT.lower_rad)
+    return st.tuples(*[unit] * 6).map(lambda u: middle + 0.5 * share * SPAN * np.array(u))
+
+
+@given(joints(0.98))
+def test_inverse_finds_what_forward_gave(position: np.ndarray) -> None:
+    # At a singularity (wrist straight, arm stretched, wrist over the first axis) joints are not defined by the pose.
+    assume(np.linalg.svd(KIN.jacobian(position), compute_uv=False)[-1] > 5e-3)
+    tool = KIN.tool(position)[0]
+    found = KIN.solutions(tool, position)
+    assert len(found)
+    assert np.abs(found[0] - position).max() < 1e-6
+    assert np.abs(KIN.tool(found) - tool).max() < 1e-9
+    assert ((found >= ROBOT.lower_rad) & (found <= ROBOT.upper_rad)).all()
+
+
+@given(joints(0.9))
+def test_jacobian_is_the_derivative(position: np.ndarray) -> None:
+    step = 1e-6
+    moved = np.array([(KIN.tool(position + step * e)[0] - KIN.tool(position - step * e)[0])[:3, 3] for e in np.eye(6)])
+    assert np.allclose(moved.T / (2 * step), KIN.jacobian(position)[:3], atol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(joints(0.7), joints(0.7))
+def test_timing_keeps_the_limits_and_the_path(start: np.ndarray, end: np.ndarray) -> None:
+    assume(float(np.abs(start - end).max()) > 0.02)
+    middle = 0.5 * (start + end) + 0.1 * np.sin(np.arange(6))
+    path = make_path([Leg(line(start, middle), 1), Leg(line(middle, end), 2)])
+    trajectory = time_path(path, KIN, LIMITS, 0.048)
+    assert (np.abs(trajectory.velocity) <= ROBOT.max_speed_radps * (1 + 1e-9)).all()
+    assert (np.abs(trajectory.acceleration) <= ROBOT.max_accel_radps2 * (1 + 1e-9)).all()
+    assert np.allclose(trajectory.position[0], start, atol=1e-9)
+    assert np.allclose(trajectory.position[-1], end, atol=1e-6)
+    assert (np.diff(trajectory.s) >= -1e-12).all()
+    assert [stage for stage, _ in trajectory.marks] == [1, 2]
+    numeric = np.gradient(trajectory.position, trajectory.step_s, axis=0)
+    assert np.abs(numeric - trajectory.velocity)[2:-2].max() < 0.02
+    grid, rate = optimal_profile(path, KIN, LIMITS)
+    assert trajectory.duration_s >= float(profile_times(grid, rate)[-1]) - 0.01
+
+
+def test_tool_speed_limit_of_a_leg() -> None:
+    start = KIN.tool(ROBOT.poses["home"])[0]
+    end = start.copy()
+    end[0, 3] += 0.3
+    legs = [Leg(KIN.tool_line(straight_tools(start, end), ROBOT.poses["home"]), 1, Closeness.CLEAR, 0.2)]
+    trajectory = time_path(make_path(legs), KIN, LIMITS, 0.048)
+    tips = KIN.tool(trajectory.position)[:, :3, 3]
+    speed = np.linalg.norm(np.diff(tips, axis=0), axis=1) / trajectory.step_s
+    assert speed.max() <= 0.2 * 1.03
+    assert np.abs(tips[:, 1:] - start[1:3, 3]).max() < 2e-3, "it stays on the line"
+
+
+def test_load_acceleration_limit() -> None:
+    limits = Limits(ROBOT.max_speed_radps, ROBOT.max_accel_radps2, 2.0, np.array([0.0, 0.0, 0.2]))
+    path = make_path([Leg(line(ROBOT.poses["home"], ROBOT.poses["home"] + [1.2, 0.2, 0, 0, 0.3, 0]), 1)])
+    trajectory = time_path(path, KIN, limits, 0.048)
+    tools = KIN.tool(trajectory.position)
+    centre = tools[:, :3, :3] @ np.array([0, 0, 0.2]) + tools[:, :3, 3]
+    accel = np.gradient(np.gradient(centre, trajectory.step_s, axis=0), trajectory.step_s, axis=0)[5:-5]
+    assert np.abs(accel).max() < 2.0 * 1.15
+
+
+def test_corners_are_rounded_within_both_legs_and_ends_are_kept() -> None:
+    a, b = ROBOT.poses["home"], ROBOT.poses["home"] + np.array([0.5, 0, 0, 0, 0, 0])
+    c = b + np.array([0, 0.5, 0, 0, 0, 0])
+    path = make_path([Leg(line(a, b), 1), Leg(line(b, c), 2)])
+    assert np.allclose(path.at(np.array([0.0]))[0], a)
+    assert np.allclose(path.at(np.array([path.length_rad]))[0], c)
+    dense = path.at(np.linspace(0, path.length_rad, 500))
+    assert np.linalg.norm(dense - b, axis=1).min() < 0.13
+    assert np.abs(path.at(np.linspace(0, path.length_rad, 500), 2)).max() < 30.0
+
+
+def scene(extra: list[Obstacle] | None = None) -> CollisionChecker:
+    base = np.eye(4)
+    base[0, 3] = -2.0
+    obstacles = trailer_obstacles(TRAILER, base) + base_obstacles(ROBOT)
+    obstacles += [
+        Obstacle(f"carton {item.id}", base @ matrix(item.pose), (item.size_m.x, item.size_m.y, item.size_m.z), item.id)
+        for item in wall_of()
+    ]
+    return CollisionChecker(KIN, obstacles + (extra or []), 0.02)
+
+
+@settings(max_examples=150, deadline=None)
+@given(joints(0.8))
+def test_broadphase_agrees_with_all_pairs(position: np.ndarray) -> None:
+    checker = scene_cached()
+    for closeness in Closeness:
+        assert (checker.first_hit(position[None], closeness) == 0) == bool(checker.explain(position, closeness))
+
+
+_SCENE: list[CollisionChecker] = []
+
+
+def scene_cached() -> CollisionChecker:
+    if not _SCENE:
+        _SCENE.append(scene())
+    return _SCENE[0]
+
+
+def test_named_poses_are_free_and_what_is_hit_is_named() -> None:
+    checker = scene()
+    for name in ("home", "scan"):
+        assert checker.free(ROBOT.poses[name]), checker.explain(ROBOT.poses[name], Closeness.CLEAR)
+    box = np.eye(4)
+    box[:3, 3] = KIN.tool(ROBOT.poses["home"])[0][:3, 3]
+    blocked = scene([Obstacle("crate", box, (0.1, 0.1, 0.1))])
+    assert not blocked.free(ROBOT.poses["home"])
+    assert any(other == "crate" for _, other in blocked.explain(ROBOT.poses["home"], Closeness.CLEAR))
+    blocked.allow(["crate"])
+    assert blocked.free(ROBOT.poses["home"])
+    blocked.allow([])
+    assert not blocked.free(ROBOT.poses["home"])
+
+
+def test_held_carton_counts() -> None:
+    box = np.eye(4)
+    tool = KIN.tool(ROBOT.poses["home"])[0]
+    box[:3, 3] = tool[:3, 3] + 0.4 * tool[:3, 2]
+    checker = scene([Obstacle("crate", box, (0.1, 0.1, 0.1))])
+    assert checker.free(ROBOT.poses["home"])
+    pose = np.eye(4)
+    pose[2, 3] = 0.25
+    checker.set_load(Load((1,), pose, (0.4, 0.4, 0.5), 5.0, 1))
+    assert ("held carton", "crate") in checker.explain(ROBOT.poses["home"], Closeness.CLEAR)
+    checker.set_load(None)
+    assert checker.free(ROBOT.poses["home"])
+
+
+def test_search_goes_round_is_repeatable_and_keeps_its_budget() -> None:
+    start = ROBOT.poses["home"] + [-0.9, 0, 0, 0, 0, 0]
+    goal = ROBOT.poses["home"] + [0.4, 0, 0, 0, 0, 0]
+    post = np.eye(4)
+    post[:3, 3] = (1.1, 0.45, 2.0)
+    checker = scene([Obstacle("post", post, (0.1, 0.1, 0.8))])
+    assert checker.free(start)
+    assert checker.free(goal)
+    assert check_path(make_path([Leg(line(start, goal), 1)]), KIN, checker) is not None
+    way = search(KIN, checker, start, [goal], 4000, 3)
+    again = search(KIN, checker, start, [goal], 4000, 3)
+    assert np.array_equal(way, again)
+    assert np.allclose(way[0], start)
+    assert np.allclose(way[-1], goal)
+    for a, b in pairwise(way):
+        assert checker.first_hit(line(a, b), Closeness.CONTACT) < 0
+    with pytest.raises(SearchError, match="checks"):
+        search(KIN, checker, start, [goal], 3, 3)
+
+
+def test_grasp_helpers_face_the_carton() -> None:
+    message = pick_of(carton(1, 4.0, 0.0, 1.0, (0.5, 0.4, 0.3)))
+    assert math.isclose(message.grasp_pose.position.x, 3.75)
