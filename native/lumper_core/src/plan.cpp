@@ -33,6 +33,35 @@ std::string names(const std::vector<uint32_t>& ids) {
   return text.str();
 }
 
+/// Half extents of a box along the trailer's axes.
+Vec3 half_extents(const Box& box) { return box.orientation.toRotationMatrix().cwiseAbs() * (0.5 * box.size); }
+
+/// Cartons anywhere above the load's footprint. Seen boxes may stand apart by more than the contact tolerance, so a whole
+/// column counts as resting on its foot, whatever the contacts say.
+std::vector<uint32_t> above(const ContactGraph& graph, const std::vector<int32_t>& load) {
+  constexpr double kOverlap = 0.02;
+  std::vector<uint32_t> found;
+  for (size_t s = 0; s < graph.slots(); ++s) {
+    const auto other = static_cast<int32_t>(s);
+    if (!graph.alive(other) || std::find(load.begin(), load.end(), other) != load.end()) {
+      continue;
+    }
+    const Box& high = graph.box(other);
+    const Vec3 high_half = half_extents(high);
+    for (const int32_t slot : load) {
+      const Box& low = graph.box(slot);
+      const Vec3 low_half = half_extents(low);
+      const Vec3 apart = (high.position - low.position).cwiseAbs();
+      if (apart.x() < high_half.x() + low_half.x() - kOverlap && apart.y() < high_half.y() + low_half.y() - kOverlap &&
+          high.position.z() - high_half.z() > low.position.z()) {
+        found.push_back(high.id);
+        break;
+      }
+    }
+  }
+  return found;
+}
+
 }  // namespace
 
 /// One judged way to take a load.
@@ -261,6 +290,15 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
         continue;  // sorted by time: a group behind the best is of no use, and is not to be explained
       }
       const std::vector<int32_t> load(option.grasp.slots.begin(), option.grasp.slots.begin() + option.grasp.count);
+      const std::vector<uint32_t> loaded_by = above(graph_, load);
+      if (!loaded_by.empty()) {
+        if (first_step && option.grasp.count == 1 && rejected.count(id) == 0) {
+          Rejection rejection{id, Reason::kBlocked, static_cast<double>(loaded_by.size()), 0.0, loaded_by, {}};
+          rejection.text = std::to_string(loaded_by.size()) + " cartons stand on it (" + names(loaded_by) + ")";
+          reject(std::move(rejection));
+        }
+        continue;
+      }
       auto known = removals.find(load);
       if (known == removals.end()) {
         known = removals.emplace(load, statics_->analyse(load)).first;
@@ -273,7 +311,9 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
         safe.push_back(i);
         if (option.grasp.count == 1) {
           best_of[id] = i;
-          rejected.erase(id);
+          if (first_step) {
+            rejected.erase(id);
+          }
         }
       } else if (first_step && option.grasp.count == 1) {
         const bool unstable = alone.verdict == Verdict::kCollapses &&

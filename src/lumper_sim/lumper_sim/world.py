@@ -469,15 +469,7 @@ class World:
             zones = holding.get(carton)
             if zones is None:
                 continue
-            force, torque = self.cup_wrench(carton)
-            load = load_fraction(self.robot.gripper, zones, self.suction.kpa, force, torque)
-            import os
-            if os.environ.get("DBGW"):
-                mass=float(self.model.body_mass[self.index.carton_body[carton]]); con=[]
-                for k in range(self.data.ncon):
-                    c=self.data.contact[k]; b1=self.model.geom_bodyid[c.geom1]; b2=self.model.geom_bodyid[c.geom2]
-                    if self.index.carton_body[carton] in (b1,b2): con.append((self.model.body(b1).name,self.model.body(b2).name,round(float(c.dist)*1e3,2)))
-                print(f"W {self.data.time:.3f} c{carton} m{mass:.1f} z{len(zones)} kpa{self.suction.kpa.round(0).tolist()} load {load:.2f} filt {self.suction.load:.2f} F {force.round(0).tolist()} T {torque.round(1).tolist()} pos {self.data.xpos[self.index.carton_body[carton]].round(3).tolist()} con {con[:8]}", flush=True)
+            load = load_fraction(self.robot.gripper, zones, self.suction.kpa, *self.cup_wrench(carton))
             if load > worst:
                 worst, which = load, carton
         if which >= 0 and self.suction.measure(dt_s, worst):
