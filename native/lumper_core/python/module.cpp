@@ -239,14 +239,14 @@ class Pile {
     return all;
   }
 
-  std::vector<int32_t> slots(const std::vector<uint32_t>& ids) const {
+  std::vector<int32_t> slots(const std::vector<uint32_t>& ids, bool distinct = true) const {
     std::vector<int32_t> found;
     for (size_t i = 0; i < ids.size(); ++i) {
       const int32_t slot = graph_.slot_of(ids[i]);
       if (slot < 0) {
         throw InputError(ids[i], i, "id", "box " + std::to_string(ids[i]) + " is not in the pile");
       }
-      if (std::find(found.begin(), found.end(), slot) != found.end()) {
+      if (distinct && std::find(found.begin(), found.end(), slot) != found.end()) {
         throw InputError(ids[i], i, "id", "box " + std::to_string(ids[i]) + " is named twice");
       }
       found.push_back(slot);
@@ -386,6 +386,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("extract_margin_m", &PlanParameters::extract_margin_m)
       .def_readwrite("working_distance_m", &PlanParameters::working_distance_m)
       .def_readwrite("max_advance_m", &PlanParameters::max_advance_m)
+      .def_readwrite("hold_press_n", &PlanParameters::hold_press_n)
       .def_readwrite("stroke_limit_m", &PlanParameters::stroke_limit_m);
 
   py::class_<Certificate>(m, "Certificate")
@@ -457,7 +458,7 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "analyse",
           [](Pile& pile, const std::optional<std::vector<uint32_t>>& ids, double budget_s) {
-            const std::vector<int32_t> slots = pile.slots(ids ? *ids : pile.order_);
+            const std::vector<int32_t> slots = pile.slots(ids ? *ids : pile.order_, false);
             py::array_t<RemovalRecord> array(static_cast<py::ssize_t>(slots.size()));
             RemovalRecord* records = array.mutable_data();
             py::gil_scoped_release release;

@@ -259,6 +259,46 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     });
     std::map<std::vector<int32_t>, Removal> removals;
 
+    // Why an unsafe way is not taken; it is also kept as an option for a person.
+    const auto blame = [&](const Option& option, const Removal& alone) {
+      const uint32_t id = option.grasp.ids[0];
+      const bool unstable = alone.verdict == Verdict::kCollapses &&
+                            alone.acceleration >= statics_parameters_.acceleration_threshold_mps2;
+      Rejection rejection;
+      rejection.carton_id = id;
+      for (const int32_t slot : option.stroke.falls) {
+        rejection.because_of.push_back(graph_.box(slot).id);
+      }
+      std::ostringstream text;
+      if (option.stroke.verdict == Verdict::kUndecided) {
+        rejection.reason = Reason::kUndecided;
+        text << "the analysis reached its limit; treated as unstable";
+      } else if (unstable) {
+        rejection.reason = Reason::kUnstable;
+        rejection.figure = alone.acceleration;
+        rejection.limit = statics_parameters_.acceleration_threshold_mps2;
+        text << "without it " << alone.falls.size() << " cartons (" << names(rejection.because_of)
+             << ") would move off at " << alone.acceleration << " m/s^2";
+      } else {
+        rejection.reason = Reason::kStrokeUnsafe;
+        rejection.figure = option.stroke.displacement_m;
+        rejection.limit = parameters_.stroke_limit_m;
+        text << "its way out would move " << rejection.because_of.size() << " others (" << names(rejection.because_of)
+             << ")";
+      }
+      rejection.text = text.str();
+      LeastBad bad;
+      bad.pick = {option.grasp, option.stroke.acceleration, option.expected_s,
+                  parameters_.fall_cost_s * static_cast<double>(std::max<size_t>(1, option.stroke.falls.size())),
+                  option.stroke.certificate};
+      bad.rejection = rejection;
+      const auto earlier = least_bad.find(id);
+      if (earlier == least_bad.end() || bad.pick.risk_s < earlier->second.pick.risk_s) {
+        least_bad[id] = bad;
+      }
+      return rejection;
+    };
+    std::vector<size_t> loaded;
     // Judge in order of time; one removal is judged once per load and stroke.
     std::map<uint32_t, size_t> best_of;
     size_t chosen = options.size();
@@ -296,6 +336,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
           Rejection rejection{id, Reason::kBlocked, static_cast<double>(loaded_by.size()), 0.0, loaded_by, {}};
           rejection.text = std::to_string(loaded_by.size()) + " cartons stand on it (" + names(loaded_by) + ")";
           reject(std::move(rejection));
+          loaded.push_back(i);
         }
         continue;
       }
@@ -316,43 +357,18 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
           }
         }
       } else if (first_step && option.grasp.count == 1) {
-        const bool unstable = alone.verdict == Verdict::kCollapses &&
-                              alone.acceleration >= statics_parameters_.acceleration_threshold_mps2;
-        Rejection rejection;
-        rejection.carton_id = id;
-        for (const int32_t slot : option.stroke.falls) {
-          rejection.because_of.push_back(graph_.box(slot).id);
-        }
-        std::ostringstream text;
-        if (option.stroke.verdict == Verdict::kUndecided) {
-          rejection.reason = Reason::kUndecided;
-          text << "the analysis reached its limit; treated as unstable";
-        } else if (unstable) {
-          rejection.reason = Reason::kUnstable;
-          rejection.figure = alone.acceleration;
-          rejection.limit = statics_parameters_.acceleration_threshold_mps2;
-          text << "without it " << alone.falls.size() << " cartons (" << names(rejection.because_of)
-               << ") would move off at " << alone.acceleration << " m/s^2";
-        } else {
-          rejection.reason = Reason::kStrokeUnsafe;
-          rejection.figure = option.stroke.displacement_m;
-          rejection.limit = parameters_.stroke_limit_m;
-          text << "its way out would move " << rejection.because_of.size() << " others (" << names(rejection.because_of)
-               << ")";
-        }
-        rejection.text = text.str();
-        LeastBad bad;
-        bad.pick = {option.grasp, option.stroke.acceleration, option.expected_s,
-                    parameters_.fall_cost_s * static_cast<double>(std::max<size_t>(1, option.stroke.falls.size())),
-                    option.stroke.certificate};
-        bad.rejection = rejection;
-        const auto earlier = least_bad.find(id);
-        if (earlier == least_bad.end() || bad.pick.risk_s < earlier->second.pick.risk_s) {
-          least_bad[id] = bad;
-        }
+        const Rejection rejection = blame(option, alone);
         if (rejected.count(id) == 0 || rejected[id].reason == Reason::kUnreachable) {
           rejected[id] = rejection;
         }
+      }
+    }
+    if (safe.empty() && first_step && !out_of_time()) {
+      for (const size_t i : loaded) {
+        Option& option = options[i];
+        const Removal alone = statics_->analyse({option.grasp.slots[0]});
+        option.stroke = predict_stroke(graph_, *statics_, option.grasp, alone, parameters_);
+        blame(option, alone);
       }
     }
     if (safe.empty()) {

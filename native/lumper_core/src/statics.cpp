@@ -874,6 +874,19 @@ bool Statics::nontrivial(const std::vector<int32_t>& slots) const {
   return carries;
 }
 
+double Statics::load_on(int32_t slot) const {
+  double total = 0.0;
+  for (const int32_t index : graph_->patches_of(slot)) {
+    const Patch& patch = graph_->patches()[static_cast<size_t>(index)];
+    if (patch.support && patch.b == slot) {
+      for (int g = 0; g < patch.count * kGenerators; ++g) {
+        total += lambda_[static_cast<size_t>(index) * kStride + static_cast<size_t>(g)];
+      }
+    }
+  }
+  return total;
+}
+
 double Statics::load_between(int32_t lower, int32_t upper) const {
   double total = 0.0;
   for (const int32_t index : graph_->patches_of(upper)) {

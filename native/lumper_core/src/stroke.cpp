@@ -27,12 +27,14 @@ StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, con
   worsen(gone);
   prediction.speed_limit_mps = grasp.speed_limit;
 
-  const bool drags = grasp.stroke == Stroke::kFrontPull || grasp.stroke == Stroke::kSlowPull || grasp.stroke == Stroke::kTiltPull;
   const bool falls = gone.verdict == Verdict::kUndecided ||
                      (gone.verdict == Verdict::kCollapses &&
                       gone.acceleration >= graph.parameters().acceleration_threshold_mps2);
+  // A tilted load keeps only its rear edge down, a lifted one nothing: neither drags what it stood on.
+  const bool drags = grasp.stroke == Stroke::kFrontPull || grasp.stroke == Stroke::kSlowPull;
   if (drags && !falls) {
-    // While the load slides out, what it presses on is dragged along -x with it, below it and above it.
+    // The load slides along -x on what it stands on and under what rests on it. The hold keeps its height, so a neighbour
+    // that starts to tip wedges itself under the load until the cups give way: the press grows to what they hold.
     std::vector<Load> loads;
     for (const int32_t slot : removed) {
       for (const int32_t index : graph.patches_of(slot)) {
@@ -41,17 +43,15 @@ StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, con
         if (!patch.support || other < 0 || std::find(removed.begin(), removed.end(), other) != removed.end()) {
           continue;
         }
-        const double normal = patch.a == slot ? statics.load_between(slot, other) : statics.load_between(other, slot);
-        if (normal <= 0.0) {
-          continue;
-        }
+        const bool above = patch.a == slot;
+        const double resting = above ? statics.load_on(other) : statics.load_between(other, slot);
+        const double normal = above ? resting : resting + parameters.hold_press_n;
         Vec3 centre = Vec3::Zero();
         for (int k = 0; k < patch.count; ++k) {
           centre += patch.points[static_cast<size_t>(k)];
         }
         centre /= patch.count;
-        const bool above = patch.a == slot;
-        const double friction = std::min(graph.box(slot).friction, graph.box(other).friction);
+        const double friction = std::max(graph.box(slot).friction, graph.box(other).friction);
         Load load;
         load.slot = other;
         load.force = Vec3(-friction * normal, 0.0, above ? normal : -normal);

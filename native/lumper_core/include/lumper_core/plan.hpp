@@ -86,6 +86,7 @@ struct PlanParameters {
   double working_distance_m = 1.9;
   double max_advance_m = 1.0;
   double stroke_limit_m = 0.03;
+  double hold_press_n = 500.0;
 };
 
 /// One way to take a load; fields as in GRASP_DTYPE of the Python module.

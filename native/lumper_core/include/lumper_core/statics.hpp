@@ -51,7 +51,9 @@ class Statics {
   Certificate certify(const std::vector<int32_t>& removed);
   /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the removal.
   bool nontrivial(const std::vector<int32_t>& slots) const;
-  /// Largest force that box `upper` puts on box `lower` in the stored balance, N.
+  /// All that presses up on a box from below in the stored balance, N.
+  double load_on(int32_t slot) const;
+  /// Force that box `upper` puts on box `lower` in the stored balance, N.
   double load_between(int32_t lower, int32_t upper) const;
   const std::vector<Vec6>& relief() const { return relief_; }
 

@@ -163,6 +163,7 @@ class PlanParameters:
     extract_margin_m: float
     working_distance_m: float
     stroke_limit_m: float
+    hold_press_n: float
     def __init__(self, **values: float) -> None: ...
 
 class Pile:
