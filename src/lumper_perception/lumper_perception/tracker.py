@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lumper_perception.boxes import Array, Boxes
+from lumper_perception.boxes import Array, Bools, Boxes
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Assumed, Track, TrackState, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
@@ -13,6 +13,13 @@ from lumper_perception.view import View, cut_by_boxes
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
 SAME_CARTON_REACH_M = 3.5
 SAME_CARTON_SIZE_M = 0.02
+# Nearer than this it never went away.
+SAME_PLACE_M = 0.08
+# A face must be in clear view so far before a picture without it says anything.
+CLEAR_SHARE = 0.75
+# While clouds come they tell what is gone; without their word it takes so many times more pictures.
+CLOUD_PATIENCE = 5
+CLOUD_SILENT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Tracker:
         self._lost: list[Track] = []
         self.next_id = first_id
         self._vacated: list[_Vacated] = []
+        self._cloud_s = -np.inf
 
     # Pictures
 
@@ -129,6 +137,7 @@ class Tracker:
     ) -> None:
         visible = self.visible_fraction(free, missed, view) if view is not None else np.ones(len(missed))
         gone: list[Track] = []
+        patience = CLOUD_PATIENCE if stamp_s - self._cloud_s < CLOUD_SILENT_S else 1
         for share, index in zip(visible, missed, strict=True):
             track = free[index]
             track.suspect = 0
@@ -137,14 +146,17 @@ class Tracker:
                 if track.misses >= 2:
                     gone.append(track)
                 continue
-            if share < 0.5:
+            if share < CLEAR_SHARE:
                 track.state = TrackState.HIDDEN
                 continue
             track.misses += 1
             track.confidence *= 0.85
-            if track.misses >= 2:
+            if track.misses >= 3 and stamp_s - track.last_depth_s > CLOUD_SILENT_S:
                 track.state = TrackState.UNCERTAIN
-            if track.misses >= self.limits.gone_misses and stamp_s - track.last_seen_s >= self.limits.gone_after_s:
+            if (
+                track.misses >= patience * self.limits.gone_misses
+                and stamp_s - track.last_seen_s >= self.limits.gone_after_s
+            ):
                 gone.append(track)
                 report.removed.append(track.id)
                 self._lost.append(track)
@@ -155,11 +167,10 @@ class Tracker:
         """(len(which),) share of sample points on each track's known faces that the view should show."""
         if not which:
             return np.zeros(0)
-        depth = self.assumed_depth()
-        table = stacked(free, depth)
+        assumed = self.assumed_depth()
         points, owner, facing = [], [], []
         for slot, index in enumerate(which):
-            samples, towards = free[index].samples(view.origin, depth)
+            samples, towards = free[index].samples(view.origin, assumed)
             points.append(samples)
             facing.append(towards)
             owner.append(np.full(len(samples), slot))
@@ -167,21 +178,38 @@ class Tracker:
         total = np.bincount(owners, minlength=len(which))
         clear = np.concatenate(facing) & view.in_picture(everything)
         clear[clear] = ~view.behind_arm(everything[clear])
-        confirmed = np.array([bool(track.id) for track in free])
-        centre, rotation, size = table.centre[confirmed], table.rotation[confirmed], table.size[confirmed]
-        new_index = np.cumsum(confirmed) - 1
-        own = new_index[np.array(which)[owners]]
-        clear[clear] = ~cut_by_boxes(view.origin, everything[clear], centre, rotation, size, own[clear])
+        # What hangs on the gripper hides as much as what stands.
+        held = [track for track in self.tracks if track.state is TrackState.HELD]
+        solid = [index for index, track in enumerate(free) if track.id]
+        place = {index: row for row, index in enumerate(solid)}
+        table = stacked([*(free[index] for index in solid), *held], assumed)
+        own = np.array([place.get(index, len(table.centre)) for index in which])[owners]
+        clear[clear] = ~cut_by_boxes(
+            view.origin, everything[clear], table.centre, table.rotation, table.size, own[clear]
+        )
         return np.bincount(owners, weights=clear, minlength=len(which)) / np.maximum(total, 1)
 
     def _birth(self, boxes: Boxes, unused: list[int], stamp_s: float) -> None:
         low, high = self.limits.min_size_m, self.limits.max_size_m
+        inside = self._part_of_known(boxes)
         for box in unused:
             extent = boxes.offset[box, 3:] - boxes.offset[box, :3]
             known = extent[np.isfinite(extent)]
             if len(known) and (known.max() > high or (known.min() < low and not boxes.bound[box].any())):
                 continue
+            if boxes.bound[box].any() and inside[box]:
+                continue
             self.tracks.append(birth(boxes, box, stamp_s))
+
+    def _part_of_known(self, boxes: Boxes) -> Bools:
+        """(M,) boxes whose face lies on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
+        known = [track for track in self.tracks if track.id and track.state is not TrackState.HELD and track.misses < 2]
+        if not known or not len(boxes):
+            return np.zeros(len(boxes), dtype=bool)
+        table = stacked(known, self.assumed_depth())
+        point = boxes.face_centre() - 0.03 * boxes.normal()
+        local = np.einsum("nji,pnj->pni", table.rotation, point[:, None, :] - table.centre[None])
+        return np.asarray((np.abs(local) < table.size[None] / 2.0 + 0.015).all(axis=2).any(axis=1))
 
     def _confirm(self, view: View | None, stamp_s: float, touched: Mapping[int, float], report: Report) -> None:
         ready = [
@@ -201,6 +229,7 @@ class Tracker:
                 track.id, self.next_id = self.next_id, self.next_id + 1
                 report.born.append(track.id)
                 continue
+            moved_m = float(np.linalg.norm(known.centre(self.assumed_depth()) - track.centre(self.assumed_depth())))
             track.adopt(known)
             if known in self._lost:
                 self._lost.remove(known)
@@ -208,6 +237,8 @@ class Tracker:
                     report.removed.remove(known.id)
             else:
                 self._forget([known])
+            if moved_m < SAME_PLACE_M and not known.dropped:
+                continue
             if not touched.get(track.id) and not known.dropped:
                 report.moved.append(track.id)
             track.fallen = True
@@ -236,6 +267,8 @@ class Tracker:
             near_m = float(np.linalg.norm(other.centre(assumed) - track.centre(assumed)))
             error_m = track.size_error(other)
             if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M and track.first_seen_s > other.last_seen_s:
+                if near_m < SAME_PLACE_M:
+                    return other
                 fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
         if not fitting or (
@@ -306,6 +339,7 @@ class Tracker:
 
         Returns the id in a list when this proves the carton gone.
         """
+        self._cloud_s = max(self._cloud_s, stamp_s)
         for track in self.tracks:
             if track.id != carton_id or track.state is TrackState.HELD:
                 continue
