@@ -129,10 +129,11 @@ class Ahead:
 
 @dataclass(slots=True)
 class Held:
-    """What the gripper holds, by what was picked; and the pick's own message, to lay it down."""
+    """What the gripper holds, by what was picked; the pick, to lay it down; whether the stroke is done."""
 
     load: Load
     pick: Pick
+    out: bool = False
 
 
 @dataclass(slots=True)
@@ -143,6 +144,5 @@ class Memory:
     end: Array | None = None  # (6,) where the controller holds the arm after a motion that succeeded
     trail: Trajectory | None = None
     trail_tau_s: float = 0.0
-    broken_pick: tuple[int, ...] = ()  # cartons whose stroke was broken off
     laid_down: tuple[int, ...] = ()  # cartons released whose retreat is missing
     ahead: list[Ahead] = field(default_factory=list)

@@ -343,8 +343,8 @@ class MotionBroker(Core):
         record = self._journal.newest()
         if not holds or record is None or record.load is None:
             return
-        pick = pick_from_json(record.load)
-        self._runner.memory.held = Held(load_of(pick), pick)
+        pick = pick_from_json(record.load["pick"])
+        self._runner.memory.held = Held(load_of(pick), pick, bool(record.load["out"]))
 
     # --- outputs ---
 

@@ -42,7 +42,7 @@ class MotionParameters:
     search_seed: int = parameter(1, low=1, high=2147483647, doc="seed of the path search")
     clearance_m: float = parameter(0.02, low=0.0, high=0.2, doc="distance kept from everything in free motion")
     limit_fraction: float = parameter(
-        0.95, low=0.05, high=1.0, doc="share of the joints' speed and acceleration limits that is used"
+        0.98, low=0.05, high=1.0, doc="share of the joints' speed and acceleration limits that is used"
     )
     smoothing_s: float = parameter(0.048, low=0.004, high=0.5, doc="time over which acceleration changes")
 

@@ -91,11 +91,12 @@ def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Pa
     s = np.linspace(0.0, total, n)
     knots = _interpolate(along, points, s)
     if len(kept) > 1 or len(points) > 2:
-        # Half-widths of the averaging window: full at a corner, nothing at both ends, linear in between.
+        # Half-widths of the averaging window: full at a corner, nothing at both ends, linear in between, so that the far
+        # part of a short leg stays straight.
         corner_s = [0.0, *(float(end) for end in ends[:-1]), total]
         widths = [0.0]
         for before, after in pairwise(lengths):
-            widths.append(min(max_corner_rad, 0.45 * before, 0.45 * after))
+            widths.append(min(max_corner_rad, 0.8 * before, 0.8 * after))
         widths.append(0.0)
         if len(kept) == 1:
             corner_s, widths = [0.0, total / 2.0, total], [0.0, min(max_corner_rad, 0.2 * total), 0.0]

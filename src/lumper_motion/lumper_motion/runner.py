@@ -124,7 +124,7 @@ class Runner:
             if held is not None and held.load.carton_ids != ids:
                 return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}: place them first")
             if held is not None:
-                active.steps = [Step.EXTRACT]
+                active.pick, active.steps = held.pick, [Step.EXTRACT]
             else:
                 return self._target_fault(request)
         elif held is None and self.memory.laid_down == ids and not self._senses.holds():
@@ -138,6 +138,8 @@ class Runner:
         else:
             # How it is held is what was picked; only where to lay it is this request's.
             active.pick = replace(held.pick, place=request.pick.place)
+            if not held.out:
+                active.steps = [Step.EXTRACT, *active.steps]
         return None
 
     def _target_fault(self, request: Request) -> Failure | None:
@@ -169,6 +171,7 @@ class Runner:
         record = active.record
         record.outcome, record.text, record.ended_s = code, text, now.ros_s
         record.holding = self._senses.holds()
+        record.load = self._load_record(active)
         self.active = None
         # A refusal at the last moment moved nothing either, but is an outcome like any other.
         self.out += self._journal.write(active.request.request_id, record)
@@ -269,9 +272,6 @@ class Runner:
             return partial(planner.press, snapshot, pick.carton_ids, self._p.press_again_m)
         if step is Step.EXTRACT:
             assert pick is not None
-            rest = self._rest_of_stroke(pick)
-            if rest is not None:
-                return partial(planner.resume, snapshot, rest, B.STAGE_EXTRACT, pick.speed_limit_mps)
             return partial(planner.extract, snapshot, pick)
         if step is Step.PLACE:
             assert pick is not None
@@ -286,14 +286,6 @@ class Runner:
             return partial(planner.jog, snapshot, request.jog.joint_delta_rad, request.jog.tool_delta)
         pose = self.robot.poses["home" if request.kind == kinds.HOME else "scan"]
         return partial(planner.to_pose, snapshot, pose)
-
-    def _rest_of_stroke(self, pick: Pick) -> Array | None:
-        """(n, 6) joints of a broken stroke that are still to go."""
-        trail = self.memory.trail
-        if trail is None or self.memory.broken_pick != pick.carton_ids:
-            return None
-        s = np.linspace(trail.s_at(self.memory.trail_tau_s), trail.path.length_rad, 20)[1:]
-        return trail.path.at(s)
 
     def _way_back(self, start: Array) -> Array | None:
         """(n, 6) joints along which the arm came, newest first, over about half a metre of tool path."""
@@ -359,7 +351,7 @@ class Runner:
         active.gate_since_s = None
         active.enter_stage(trajectory.marks[0][0], now.ros_s)
         if active.step in (Step.APPROACH, Step.PLACE):
-            self.memory.broken_pick, self.memory.laid_down = (), ()
+            self.memory.laid_down = ()
         self._write_down(active)
         self.memory.end = None
         self._send(active, 0.0, now)
@@ -369,9 +361,17 @@ class Runner:
         self._plan_ahead(active, trajectory.position[-1])
 
     def _write_down(self, active: Active) -> None:
-        held = self.memory.held
-        active.record.load = pick_to_json(held.pick) if held else None
+        active.record.load = self._load_record(active)
         self.out += self._journal.write(active.request.request_id, active.record)
+
+    def _load_record(self, active: Active) -> dict[str, Any] | None:
+        """What the gripper holds, or is about to hold, should it be found holding something after a restart."""
+        held = self.memory.held
+        if held is not None:
+            return {"pick": pick_to_json(held.pick), "out": held.out}
+        if active.request.kind == ExecuteMotion.Goal.PICK and active.pick is not None:
+            return {"pick": pick_to_json(active.pick), "out": False}
+        return None
 
     def _goal_id(self, active: Active) -> str:
         self._sent += 1
@@ -469,8 +469,6 @@ class Runner:
         assert active.follower is not None
         self.memory.trail = active.follower.trajectory
         self.memory.trail_tau_s = active.follower.tau(now.ros_s)
-        if active.step is Step.EXTRACT and active.stop is not None and active.pick is not None:
-            self.memory.broken_pick = active.pick.carton_ids
 
     def _arrived(self, active: Active, now: Now) -> None:
         assert active.follower is not None
@@ -481,16 +479,20 @@ class Runner:
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_GRIP)
             self.gripper_arrived(now)
-        elif active.step is Step.PLACE:
+            return
+        if active.step is Step.PLACE:
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_RELEASE)
             self._call_gripper(0)
-        elif len(active.steps) > 1:
+            return
+        if active.step is Step.EXTRACT and self.memory.held is not None:
+            self.memory.held.out = True
+        elif active.step is Step.BACK_OFF:
+            self.memory.laid_down = ()
+        if len(active.steps) > 1:
             active.fire(H.ARRIVED_NEXT)
             self._next_step(active, now)
         else:
-            if active.step is Step.BACK_OFF:
-                self.memory.laid_down = ()
             active.fire(H.ARRIVED_LAST)
             self._end(C.NONE, "", now)
 

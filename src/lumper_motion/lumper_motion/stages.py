@@ -38,6 +38,9 @@ B = BrokerState
 MAX_CANDIDATES = 8
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
+# A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
+STROKE_NEAR_M = 0.08
+STROKE_LEAST_M = 0.02
 BELT_GAP_M = 0.004
 PAD_GAP_M = 0.015
 # The belt carries the load to -x: a gripper pointing along +x more than this would be pushed.
@@ -129,15 +132,19 @@ class StagePlanner:
         return self._free_motion(snapshot, checker, goals, B.STAGE_APPROACH, self._limits(snapshot.load))
 
     def extract(self, snapshot: Snapshot, pick: Pick) -> Motion:
-        """EXTRACT: lift, tilt, pull the load out at its speed limit; ends with the load held clear."""
+        """EXTRACT: lift, tilt, pull the load out at its speed limit; ends with the load held clear.
+
+        A stroke that was broken off goes on from where the tool is along it.
+        """
         assert snapshot.load is not None
-        here = self.kinematics.tool(snapshot.start)[0]
-        tools = self._stroke_tools(pick, here, inverse(snapshot.trailer_from_base))
+        base_from_trailer = inverse(snapshot.trailer_from_base)
+        whole = self._stroke_tools(pick, base_from_trailer @ pick.grasp, base_from_trailer)
+        if len(whole) == 1:
+            return Failure(OutcomeCode.MALFORMED, "pick.extract_m and lift_m are zero: the load cannot be taken clear")
+        tools = _rest_of(whole, self.kinematics.tool(snapshot.start)[0])
         joints = self._follow(tools, snapshot.start)
         if joints is None:
             return Failure(OutcomeCode.UNREACHABLE, f"the stroke of {list(pick.carton_ids)} leaves the arm's reach")
-        if not joints:
-            return Failure(OutcomeCode.MALFORMED, "pick.extract_m and lift_m are zero: the load cannot be taken clear")
         checker = self._checker(snapshot, _names(pick.carton_ids))
         # Neighbours that it leans on now are what it slides along: the stroke was judged by the planner.
         touching = {other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)}
@@ -238,13 +245,6 @@ class StagePlanner:
         if legs is None:
             return Failure(OutcomeCode.UNREACHABLE, "the face cannot be pressed harder from here")
         return self._timed(legs, self._checker(snapshot, _names(carton_ids)), self._limits(None))
-
-    def resume(self, snapshot: Snapshot, way: Array, stage: int, speed_mps: float) -> Motion:
-        """The rest of a stage that was broken off: (n, 6) joints still to go."""
-        joints = np.vstack([snapshot.start, way])
-        checker = self._checker(snapshot, ())
-        checker.allow({other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)})
-        return self._timed([Leg(joints, stage, Closeness.CONTACT, speed_mps)], checker, self._limits(snapshot.load))
 
     def recheck(self, snapshot: Snapshot, trajectory: Trajectory, from_s: float, carton_ids: tuple[int, ...]) -> str:
         """What the rest of a running trajectory would touch on the snapshot's wall; empty = nothing."""
@@ -455,6 +455,27 @@ class StagePlanner:
         shoulder = self.robot.link_transforms(np.zeros(len(self.robot.joint_names)))["link_2"][:3, 3]
         far = float(np.linalg.norm(tool[:3, 3] - shoulder))
         return f"no joint solution within limits for approach, contact and stroke; the face is {far:.2f} m from the shoulder"
+
+
+def _rest_of(tools: Sequence[Array], here: Array) -> list[Array]:
+    """Tool poses still to go on a stroke, from the point of it that lies nearest to `here`."""
+    best, following, point = math.inf, 1, tools[0][:3, 3]
+    for i, (start, end) in enumerate(pairwise(tools)):
+        along = end[:3, 3] - start[:3, 3]
+        length2 = float(along @ along)
+        share = float(np.clip((here[:3, 3] - start[:3, 3]) @ along / length2, 0.0, 1.0)) if length2 > 0.0 else 0.0
+        nearest = start[:3, 3] + share * along
+        distance = float(np.linalg.norm(here[:3, 3] - nearest))
+        if distance < best - 1e-4:
+            best, following, point = distance, i + 1, nearest
+    offset = here[:3, 3] - point if best < STROKE_NEAR_M else here[:3, 3] - tools[0][:3, 3]
+    if best >= STROKE_NEAR_M:
+        following = 1
+    rest = [here, *(_moved(tool, offset) for tool in tools[following:])]
+    last = tools[-1][:3, 3] - tools[-2][:3, 3]
+    if len(rest) == 2 and float(np.linalg.norm(rest[1][:3, 3] - here[:3, 3])) < STROKE_LEAST_M:
+        rest[1] = _moved(here, last / float(np.linalg.norm(last)) * STROKE_LEAST_M)
+    return rest
 
 
 def load_of(pick: Pick) -> Load:

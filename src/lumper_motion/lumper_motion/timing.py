@@ -5,6 +5,7 @@ over `smoothing_s` makes it continuous without leaving the path; what then excee
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,9 @@ toppra.setup_logging("ERROR")
 
 # Sampling of a trajectory before it is stretched.
 SAMPLE_S = 0.004
+# Passes of TOPPRA at most, and the excess over an acceleration limit from which another one pays.
+PASSES = 3
+ENOUGH = 1.03
 
 
 class TimingError(Exception):
@@ -97,8 +101,13 @@ class Trajectory:
         return next((begins_s for mark, begins_s in self.marks if mark == stage), 0.0)
 
 
-def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tuple[Array, Array]:
+def optimal_profile(
+    path: Path, kinematics: ArmKinematics, limits: Limits, cap: Callable[[Array], Array] | None = None
+) -> tuple[Array, Array]:
     """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
+
+    Args:
+        cap: upper bound of ds/dt at s; None = only the limits.
 
     Raises:
         TimingError: the path cannot be timed.
@@ -116,6 +125,9 @@ def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tu
     rate = np.where(limited, leg_limit, 0.0) / np.maximum(tip_rate, 1e-9)
     by_tool = np.where(limited[:, None], np.abs(tangent) * rate[:, None] + 1e-6, np.inf)
     speed = np.minimum(limits.speed_radps, by_tool)
+    if cap is not None:
+        # A bound on ds/dt holds for every joint in proportion to its part in the path.
+        speed = np.minimum(speed, np.abs(tangent) * cap(grid)[:, None] + 1e-6)
     size = len(limits.speed_radps)
     points, accel = path.curve(path.curve.x), limits.accel_radps2
     if math.isfinite(limits.load_accel_mps2):
@@ -155,35 +167,65 @@ def profile_times(grid: Array, rate: Array) -> Array:
     return np.concatenate([[0.0], np.cumsum(2.0 * np.diff(grid) / pace)])
 
 
+def _smoothed(grid: Array, rate: Array, length: float, smoothing_s: float) -> tuple[Array, Array, Array]:
+    """s, ds/dt and its derivative every SAMPLE_S, averaged over `smoothing_s` of time."""
+    at = profile_times(grid, rate)
+    total = float(at[-1])
+    width = max(1, round(smoothing_s / SAMPLE_S))
+    t = np.arange(math.ceil(total / SAMPLE_S) + 1) * SAMPLE_S
+    i = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
+    past = np.minimum(t, total) - at[i]
+    slope = (rate[i + 1] - rate[i]) / np.maximum(at[i + 1] - at[i], 1e-9)
+    running = t < total
+    ds = np.where(running, rate[i] + slope * past, 0.0)
+    s = np.where(running, grid[i] + rate[i] * past + 0.5 * slope * past**2, length)
+    dds = np.where(running, slope, 0.0)
+    kernel = np.full(width, 1.0 / width)
+
+    def averaged(values: Array, after: float) -> Array:
+        padded = np.concatenate([np.zeros(width - 1), values, np.full(width - 1, after)])
+        return np.asarray(np.convolve(padded, kernel, mode="valid"))
+
+    return averaged(s, length), averaged(ds, 0.0), averaged(dds, 0.0)
+
+
+def _slower_where_over(
+    s: Array, ds: Array, over: Array, before: Callable[[Array], Array] | None
+) -> Callable[[Array], Array]:
+    """A bound on ds/dt that slows down where smoothing made an acceleration exceed its limit, and nowhere else."""
+    # Not where it starts or ends: there the pace is small and the excess is of the ramp itself.
+    bound = np.where((over > 1.0) & (ds > 0.1 * ds.max()), ds / np.sqrt(np.maximum(over, 1.0)) * 0.98, np.inf)
+    # The averaging reaches over neighbours.
+    for shift in range(1, 7):
+        bound[shift:] = np.minimum(bound[shift:], bound[:-shift] * (1.0 + 0.03 * shift))
+        bound[:-shift] = np.minimum(bound[:-shift], bound[shift:] * (1.0 + 0.03 * shift))
+    finite = np.where(np.isfinite(bound), bound, 1e3)
+
+    def cap(at: Array) -> Array:
+        now = np.interp(at, s, finite)
+        return np.asarray(now if before is None else np.minimum(now, before(at)))
+
+    return cap
+
+
 def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s: float) -> Trajectory:
     """The trajectory along `path`, from standstill to standstill.
 
     Raises:
         TimingError: as `optimal_profile`.
     """
-    grid, rate = optimal_profile(path, kinematics, limits)
-    at = profile_times(grid, rate)
-    total = float(at[-1])
-    width = max(1, round(smoothing_s / SAMPLE_S))
-    n = math.ceil(total / SAMPLE_S) + 1
-    t = np.arange(n) * SAMPLE_S
-    i = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 2)
-    past = np.minimum(t, total) - at[i]
-    slope = (rate[i + 1] - rate[i]) / np.maximum(at[i + 1] - at[i], 1e-9)
-    ds = np.where(t < total, rate[i] + slope * past, 0.0)
-    s = np.where(t < total, grid[i] + rate[i] * past + 0.5 * slope * past**2, path.length_rad)
-    dds = np.where(t < total, slope, 0.0)
-    kernel = np.full(width, 1.0 / width)
-    edge = width - 1
-
-    def averaged(values: Array, before: float, after: float) -> Array:
-        return np.convolve(np.concatenate([np.full(edge, before), values, np.full(edge, after)]), kernel, mode="valid")
-
-    s, ds, dds = averaged(s, 0.0, path.length_rad), averaged(ds, 0.0, 0.0), averaged(dds, 0.0, 0.0)
-    first, second = path.at(s, 1), path.at(s, 2)
+    cap: Callable[[Array], Array] | None = None
+    for attempt in range(PASSES):
+        grid, rate = optimal_profile(path, kinematics, limits, cap)
+        s, ds, dds = _smoothed(grid, rate, path.length_rad, smoothing_s)
+        first, second = path.at(s, 1), path.at(s, 2)
+        velocity = first * ds[:, None]
+        acceleration = second * (ds**2)[:, None] + first * dds[:, None]
+        over = (np.abs(acceleration) / limits.accel_radps2).max(axis=1)
+        if attempt == PASSES - 1 or float(over.max()) <= ENOUGH:
+            break
+        cap = _slower_where_over(s, ds, over, cap)
     position = path.at(s)
-    velocity = first * ds[:, None]
-    acceleration = second * (ds**2)[:, None] + first * dds[:, None]
     acceleration[0] = acceleration[-1] = 0.0
     velocity[0] = velocity[-1] = 0.0
     stretch = max(

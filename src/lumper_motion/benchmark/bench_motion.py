@@ -1,0 +1,357 @@
+"""Figures of the motion broker, in CPU time of this process; writes build/bench/motion.json.
+
+Virtual world of the tests (the simulation's trajectory server, no ROS transport). Peers, measured in the same run: TOPPRA's own
+time-optimal profile, and Coal without a broadphase.
+"""
+
+import json
+import math
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(ROOT / "src" / "lumper_motion" / "test")]
+
+import numpy as np  # noqa: E402
+from harness import World, carton, pick_of, wall_of  # noqa: E402
+from lumper_msgs.action import ExecuteMotion  # noqa: E402
+from lumper_msgs.msg import OutcomeCode  # noqa: E402
+
+from lumper_motion import stages  # noqa: E402
+from lumper_motion.collision import Closeness  # noqa: E402
+from lumper_motion.path import SearchError, search  # noqa: E402
+from lumper_motion.timing import Limits, optimal_profile, profile_times  # noqa: E402
+from lumper_ros import core as c  # noqa: E402
+from lumper_ros.store import Store  # noqa: E402
+
+G, C = ExecuteMotion.Goal, OutcomeCode
+FIGURES: dict[str, dict[str, Any]] = {}
+
+
+def figure(name: str, value: float, unit: str, note: str, peer: float | None = None) -> None:
+    FIGURES[f"motion.{name}"] = {"value": round(value, 4), "unit": unit, "note": note}
+    if peer is not None:
+        FIGURES[f"motion.{name}"]["peer"] = round(peer, 4)
+    print(f"motion.{name:32} {value:10.4f} {unit:4} {note}" + (f"  peer {peer:.4f}" if peer is not None else ""))
+
+
+def percentile(values: list[float], share: float) -> float:
+    return float(np.percentile(values, share)) if values else math.nan
+
+
+def world_of_200() -> World:
+    world = World({"planning_deadline_s": 30.0})
+    world.cartons = wall_of(rows=5, columns=6, layers=7)[:200]
+    return world.boot()
+
+
+def dispatch_ms(world: World, goal: Any) -> tuple[float | None, int]:
+    """CPU ms from the goal's arrival to the first trajectory leaving, and the outcome code if it was refused."""
+    broker, now = world.broker, world.now()
+    request = world.new_id()
+    begun = time.process_time()
+    effects = list(broker.goal("motion/execute", request, goal, now))
+    while effects:
+        effect = effects.pop(0)
+        if isinstance(effect, c.SendGoal):
+            return 1e3 * (time.process_time() - begun), 0
+        if isinstance(effect, c.FinishGoal):
+            return None, int(effect.result.outcome.code)
+        if isinstance(effect, c.Compute):
+            effects += broker.computed(effect.tag, effect.function(), now)
+    return None, -1
+
+
+def forget(world: World) -> None:
+    """The broker as if it had just stood still: the next request starts afresh, the scene is kept."""
+    planner = world.broker._planner
+    runner = world.broker._runner
+    runner.active = None
+    runner.memory.ahead.clear()
+    runner.out.clear()
+    world.broker._planner = planner
+
+
+def bench_dispatch() -> None:
+    straight: list[float] = []
+    ways = {"straight": True}
+    detours = stages.StagePlanner._detours
+
+    def noticed(self: Any, start: Any, goal: Any) -> Any:
+        ways["straight"] = False
+        return detours(self, start, goal)
+
+    stages.StagePlanner._detours = noticed  # type: ignore[method-assign]
+    blocked: list[float] = []
+    failed_blocked = asked_blocked = 0
+    rng = np.random.default_rng(1)
+    world = world_of_200()
+    # Where a PLACE leaves the arm: over the belt.
+    over_belt = world.broker._planner.kinematics.solutions(
+        np.array([[1.0, 0, 0, 0.45], [0, 0, -1.0, -0.3], [0, 1.0, 0, 0.95], [0, 0, 0, 1.0]]), world.position
+    )
+    starts = [world.robot.poses["home"], world.robot.poses["scan"], *over_belt[:1]]
+    front = [item for item in world.cartons if item.id <= 30]
+    for start in starts:
+        world.position[:] = start
+        world.arm.hold[:] = start
+        world.arm._rest(np.array(start))
+        world.run(0.06)
+        for item in front:
+            for jitter in range(3):
+                message = pick_of(item)
+                message.grasp_pose.position.y += float(rng.normal(0, 0.01)) if jitter else 0.0
+                ways["straight"] = True
+                taken, _ = dispatch_ms(world, world.goal(G.PICK, message))
+                forget(world)
+                if taken is not None:
+                    (straight if ways["straight"] else blocked).append(taken)
+    # Blocked: things that stand free between arm and load.
+    for _ in range(25):
+        world.wall_version += 1
+        posts = [
+            carton(
+                900 + i,
+                3.0 + float(rng.uniform(0, 0.5)),
+                float(rng.uniform(-0.9, 1.0)),
+                float(rng.uniform(0.6, 2.2)),
+                (0.15, 0.2, 0.5),
+            )
+            for i in range(3)
+        ]
+        kept, world.cartons = world.cartons, [*world.cartons[:197], *posts]
+        world.tell("wall", world.wall())
+        for item in rng.choice(len(front), 6, replace=False):
+            ways["straight"] = True
+            taken, code = dispatch_ms(world, world.goal(G.PICK, pick_of(front[item])))
+            forget(world)
+            if not ways["straight"]:
+                asked_blocked += 1
+                if taken is not None:
+                    blocked.append(taken)
+                elif code in (C.PLANNING_TIMEOUT,):
+                    failed_blocked += 1
+        world.cartons = kept
+    stages.StagePlanner._detours = detours  # type: ignore[method-assign]
+    note = f"{len(straight)} picks against 200 cartons, broker's CPU, straight path"
+    figure("request_to_dispatch_p50_ms", percentile(straight, 50), "ms", note)
+    figure("request_to_dispatch_p99_ms", percentile(straight, 99), "ms", note)
+    figure(
+        "blocked_path_p99_ms",
+        percentile(blocked, 99),
+        "ms",
+        f"{len(blocked)} blocked picks found a way (p50 {percentile(blocked, 50):.1f} ms); "
+        f"{failed_blocked} of {asked_blocked} searches ended without one",
+    )
+
+
+def bench_success() -> None:
+    """Blocked motions that a search with a hundred times the budget solves, and how many of them the broker's budget solves."""
+    world = world_of_200()
+    planner = world.broker._planner
+    kinematics = planner.kinematics
+    snapshot = world.broker._runner._snapshot(world.position, None)
+    rng = np.random.default_rng(4)
+    solved = solvable = 0
+    begun = time.process_time()
+    for number in range(40):
+        if time.process_time() - begun > 45.0:
+            break
+        checker = planner._checker(snapshot, ())
+        target = world.robot.poses["home"] + rng.uniform(-1, 1, 6) * np.array([1.2, 0.5, 0.6, 0.5, 0.6, 0.5])
+        start = world.robot.poses["home"] + rng.uniform(-1, 1, 6) * np.array([1.2, 0.5, 0.6, 0.5, 0.6, 0.5])
+        if not checker.free(target) or not checker.free(start):
+            continue
+        try:
+            search(kinematics, checker, start, [target], world.parameters.search_checks, 1)
+            solved, solvable = solved + 1, solvable + 1
+        except SearchError:
+            try:
+                search(kinematics, checker, start, [target], 40 * world.parameters.search_checks, 1 + number)
+                solvable += 1
+            except SearchError:
+                pass
+    figure(
+        "planning_success",
+        solved / max(solvable, 1),
+        "1",
+        f"of {solvable} random free-to-free motions that 40 times the budget solves",
+    )
+
+
+def bench_collision() -> None:
+    world = world_of_200()
+    planner = world.broker._planner
+    checker = planner._checker(world.broker._runner._snapshot(world.position, None), ())
+    rng = np.random.default_rng(2)
+    span = world.robot.upper_rad - world.robot.lower_rad
+    free = [q for q in world.robot.poses["home"] + rng.uniform(-0.2, 0.2, (4000, 6)) * span if checker.free(q)]
+    sample = np.array(free[:1000])
+    begun = time.process_time()
+    assert checker.first_hit(sample, Closeness.CLEAR) < 0
+    ours = 1e3 * (time.process_time() - begun) / len(sample)
+    begun = time.process_time()
+    for q in sample[:50]:
+        assert not checker.explain(q, Closeness.CLEAR)
+    peer = 1e3 * (time.process_time() - begun) / 50
+    figure(
+        "collision_check_ms",
+        ours,
+        "ms",
+        f"{len(sample)} free configurations, whole arm, 200 cartons; peer: every pair by its box",
+        peer,
+    )
+
+
+def bench_time() -> None:
+    world = world_of_200()
+    planner = world.broker._planner
+    full = Limits(world.robot.max_speed_radps, world.robot.max_accel_radps2)
+    ratios, ours_s, peer_s = [], 0.0, 0.0
+    start = world.robot.poses["home"]
+    for item in world.cartons[:30]:
+        world.position[:] = start
+        snapshot = world.broker._runner._snapshot(start, None)
+        request = world.goal(G.PICK, pick_of(item))
+        read = stages.Pick  # the domain's pick, read as the broker reads it
+        from lumper_motion.intake import read_goal
+
+        made: Any = read_goal(request, "x", 1, world.ros_s(), world.robot, world.trailer, world.parameters)
+        assert isinstance(made.pick, read)
+        motion = planner.approach(snapshot, made.pick)
+        motions = [motion]
+        if not isinstance(motion, stages.Failure):
+            motions.append(
+                planner.to_pose(world.broker._runner._snapshot(motion.position[0], None), world.robot.poses["scan"])
+            )
+        for each in motions:
+            if isinstance(each, stages.Failure):
+                continue
+            grid, rate = optimal_profile(each.path, planner.kinematics, full)
+            best = float(profile_times(grid, rate)[-1])
+            ratios.append(each.duration_s / best)
+            ours_s, peer_s = ours_s + each.duration_s, peer_s + best
+    note = (
+        f"{len(ratios)} trajectories, with smoothed acceleration and {world.parameters.limit_fraction} of the limits: "
+    )
+    note += f"median {percentile(ratios, 50):.3f}, worst {max(ratios):.3f}; peer: TOPPRA at full limits, s in all"
+    figure("time_vs_optimal", ours_s / peer_s, "1", note, peer_s)
+
+
+def bench_requests() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "journal.sqlite")
+        world = World({"queue_size": 16}).boot()
+        done = world.send(world.goal(G.JOG, jog_joint_names=["joint_6"], jog_joint_delta_rad=[0.05]))
+        world.finish(done)
+        late = world.goal(G.HOME)
+        late.deadline.sec = 1
+        good = world.goal(G.PICK, pick_of(carton(1, 3.9, 0.0, 1.0)))
+        answered: list[float] = []
+        count = 100_000
+        resource_before = 0
+        begun = time.process_time()
+        wall = time.monotonic()
+        for i in range(count):
+            if i == 10_000:
+                resource_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            at = time.process_time()
+            case = i % 4
+            goal_id, goal = (
+                (done, world.goal(G.HOME))
+                if case == 0
+                else (f"{i:032x}", late if case == 1 else good if case == 2 else world.goal(0))
+            )
+            effects = world.broker.goal("motion/execute", goal_id, goal, world.now())
+            for effect in effects:
+                if isinstance(effect, c.Persist):
+                    store.write([(effect.kind, effect.key, effect.record)])
+            if not any(isinstance(effect, c.FinishGoal) for effect in effects):
+                world.do(world.broker.cancel("motion/execute", goal_id, world.now()))
+            answered.append(1e3 * (time.process_time() - at))
+        cpu = time.process_time() - begun
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resource_before) / 1024
+        store.close()
+    figure(
+        "requests_per_s",
+        count / cpu,
+        "1/s",
+        f"{count} requests: answered from the journal, overdue, refused by state, malformed; p99 {percentile(answered, 99):.2f} ms; "
+        f"memory +{grown:.1f} MiB over the last 90,000; {count / (time.monotonic() - wall):.0f}/s by the wall clock",
+    )
+
+
+def bench_stop() -> None:
+    taken: list[float] = []
+    virtual: list[float] = []
+    peak = 0.0
+    above = 0.0
+    for seed in range(40):
+        world = World().boot()
+        world.run(0.002 * (seed % 5))
+        scan = world.send(world.goal(G.SCAN))
+        world.run(0.1 + 0.02 * seed)
+        if scan in world.results:
+            continue
+        world.permit = False
+        state = world.safety_state()
+        begun = time.process_time()
+        effects = world.broker.message("safety/state", state, world.now())
+        assert any(isinstance(effect, c.CancelGoal) for effect in effects)
+        taken.append(1e3 * (time.process_time() - begun))
+        withdrawn = world.time_s
+        world.do(effects)
+        virtual.append(world.canceled_at_s[0] - withdrawn)
+        world.finish(scan)
+        above = max(above, world.result_speed[scan])
+        peak = max(peak, world.peak_accel)
+    figure(
+        "stop_p99_ms",
+        percentile(taken, 99),
+        "ms",
+        f"broker's CPU from the withdrawn permit's message to the cancel, {len(taken)} stops; transport not included; "
+        f"peak acceleration {peak:.2f} of the limit; fastest arm when told {above:.4f} rad/s",
+    )
+
+
+def bench_kills(limit_s: float) -> None:
+    from test_exactly_once import built, job
+
+    total = job(built(), None)
+    source = random.Random(11)
+    doubled = lost = unfinished = runs = 0
+    begun = time.process_time()
+    while runs < 200 and time.process_time() - begun < limit_s:
+        runs += 1
+        try:
+            job(built(), source.randrange(1, total))
+        except AssertionError as error:
+            doubled += "twice" in str(error)
+            lost += "lost" in str(error)
+            unfinished += "twice" not in str(error) and "lost" not in str(error)
+    note = (
+        f"{runs} kills at random effects of a job of {total} effects, in virtual time; {unfinished} jobs did not finish"
+    )
+    figure("kills_stages_doubled", doubled, "1", note)
+    figure("kills_requests_lost", lost, "1", note)
+
+
+def main() -> None:
+    parts: list[Callable[[], None]] = [
+        bench_dispatch, bench_success, bench_collision, bench_time, bench_requests, bench_stop, lambda: bench_kills(60.0),
+    ]  # fmt: skip
+    for part in parts:
+        part()
+    out = ROOT / "build" / "bench" / "motion.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(FIGURES, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
