@@ -128,16 +128,21 @@ class CollisionChecker:
             self._objects.append((obstacle, full, less))
             self._env.registerObject(full)
             self._contact_env.registerObject(less)
-        self._env.setup()
-        self._contact_env.setup()
         self._allowed: set[str] = set()
         self._static = self._robot_shapes()
+        self._env.setup()
+        self._contact_env.setup()
+        # (obstacles, 6) lower and upper corners of their bounding boxes.
+        self._boxes = np.array([[*body.getAABB().min_, *body.getAABB().max_] for _, body, _ in self._objects])
         self._load: _Shape | None = None
+        self._held: Load | None = None
+        self._pairs: list[tuple[int, int]] = []
         self._managers: dict[Closeness, coal.DynamicAABBTreeCollisionManager] = {}
         self._rebuild()
         self._callback = coal.CollisionCallBackDefault()
         self._request = coal.CollisionRequest()
         self._pairs = self._self_pairs()
+        self._rebuild()
 
     def _robot_shapes(self) -> list[_Shape]:
         """Capsules of the moving links and the pad. Capsules of links that cannot move are obstacles of the mast kind."""
@@ -228,6 +233,9 @@ class CollisionChecker:
             closeness: (np.array([s.link for s in shapes]), np.array([s.local for s in shapes]))
             for closeness, shapes in self._shapes.items()
         }
+        # Looked up once a configuration: hashing an Enum costs more than testing a pair.
+        self._bodies = {key: [shape.shapes[key] for shape in shapes] for key, shapes in self._shapes.items()}
+        self._meetings = {key: self._meetings_of(key) for key in Closeness}
         for closeness, shapes in self._shapes.items():
             manager = coal.DynamicAABBTreeCollisionManager()
             for shape in shapes:
@@ -238,6 +246,9 @@ class CollisionChecker:
 
     def set_load(self, load: Load | None) -> None:
         """What the gripper holds from now on."""
+        if load is self._held:
+            return
+        self._held = load
         if load is None:
             self._load = None
         else:
@@ -260,6 +271,8 @@ class CollisionChecker:
     def allow(self, names: Iterable[str]) -> None:
         """Obstacles, by name, that may be touched from now on; replaces what was allowed before."""
         wanted = set(names)
+        if wanted == self._allowed:
+            return
         for obstacle, full, less in self._objects:
             if obstacle.name in wanted and obstacle.name not in self._allowed:
                 self._env.unregisterObject(full)
@@ -272,8 +285,7 @@ class CollisionChecker:
     def _place(self, frames: Array, closeness: Closeness) -> None:
         links, local = self._locals[closeness]
         world = frames[links] @ local
-        for shape, pose in zip(self._shapes[closeness], world, strict=True):
-            body = shape.shapes[closeness]
+        for body, pose in zip(self._bodies[closeness], world, strict=True):
             body.setTransform(coal.Transform3s(pose[:3, :3], pose[:3, 3]))
             body.computeAABB()
 
@@ -285,22 +297,25 @@ class CollisionChecker:
         (self._env if closeness is Closeness.CLEAR else self._contact_env).collide(manager, self._callback)
         return bool(self._callback.data.result.isCollision()) or bool(self._touches_itself(closeness))
 
-    def _touches_itself(self, closeness: Closeness) -> str:
-        result = coal.CollisionResult()
+    def _meetings_of(self, closeness: Closeness) -> list[tuple[coal.CollisionObject, coal.CollisionObject, str]]:
+        """Pairs of the robot's own shapes that could touch, with what to say if they do."""
+        meetings = []
         for first, second in self._pairs:
             a, b = self._static[first], self._static[second]
-            if closeness not in a.shapes or closeness not in b.shapes:
-                continue
-            one, two = a.shapes[closeness], b.shapes[closeness]
-            if one.getAABB().overlap(two.getAABB()) and coal.collide(one, two, self._request, result):
-                return f"{a.name} and {b.name}"
+            if closeness in a.shapes and closeness in b.shapes:
+                meetings.append((a.shapes[closeness], b.shapes[closeness], f"{a.name} and {b.name}"))
         if self._load is not None:
             held = self._load.shapes[closeness]
             for shape in self._static:
                 if closeness in shape.shapes and _load_can_meet(shape.name):
-                    body = shape.shapes[closeness]
-                    if held.getAABB().overlap(body.getAABB()) and coal.collide(held, body, self._request, result):
-                        return f"held carton and {shape.name}"
+                    meetings.append((held, shape.shapes[closeness], f"held carton and {shape.name}"))
+        return meetings
+
+    def _touches_itself(self, closeness: Closeness) -> str:
+        result = coal.CollisionResult()
+        for one, two, text in self._meetings[closeness]:
+            if one.getAABB().overlap(two.getAABB()) and coal.collide(one, two, self._request, result):
+                return text
         return ""
 
     def first_hit(self, joints: Array, closeness: Closeness) -> int:
@@ -325,9 +340,12 @@ class CollisionChecker:
             body = shape.shapes[closeness]
             if not _meets_world(shape.name):
                 continue
-            for obstacle, full, less in self._objects:
+            box = body.getAABB()
+            apart = (np.asarray(box.min_) > self._boxes[:, 3:]) | (np.asarray(box.max_) < self._boxes[:, :3])
+            for i in np.flatnonzero(~apart.any(axis=1)):
+                obstacle, full, less = self._objects[i]
                 other = full if closeness is Closeness.CLEAR else less
-                if obstacle.name in self._allowed or not body.getAABB().overlap(other.getAABB()):
+                if obstacle.name in self._allowed:
                     continue
                 result.clear()
                 if coal.collide(body, other, self._request, result):

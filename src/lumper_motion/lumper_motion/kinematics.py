@@ -122,10 +122,25 @@ class ArmKinematics:
         None: a sample is out of reach or limits, or the branch tears.
         """
         found = self.branches(tools)
-        line = np.empty((len(tools), 6))
+        first = self.toward(found[0], seed)
+        gap = np.abs(first - seed).max(axis=1)
+        branch = int(np.nanargmin(gap)) if np.isfinite(gap).any() else -1
+        if branch < 0 or gap[branch] > MAX_BRANCH_STEP_RAD:
+            return None
+        # Usually one branch of the solution, its turns counted on, is the whole line.
+        line = np.unwrap(found[:, branch], axis=0)
+        line += first[branch] - line[0]
+        inside = (line >= self._limits[:, 0]) & (line <= self._limits[:, 1])
+        if inside.all() and np.abs(np.diff(line, axis=0)).max(initial=0.0) <= MAX_BRANCH_STEP_RAD:
+            return line
+        return self._across_branches(found, seed)
+
+    def _across_branches(self, found: Array, seed: Array) -> Array | None:
+        """As `tool_line`, sample by sample: near a singularity the numbering of the branches changes."""
+        line = np.empty((len(found), found.shape[2]))
         here = seed
-        for i, options in enumerate(found):
-            options = options[np.isfinite(options[:, 0])]
+        for i, all_options in enumerate(found):
+            options = all_options[np.isfinite(all_options[:, 0])]
             if not len(options):
                 return None
             options = self.toward(options, here)

@@ -5,9 +5,9 @@ Frames: plans are made in base_link; the snapshot says where that is in the trai
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 from lumper_msgs.msg import BrokerState, OutcomeCode
@@ -36,6 +36,7 @@ B = BrokerState
 
 # Goals tried with a straight path, and given to the search, at most.
 MAX_CANDIDATES = 8
+MAX_STRAIGHT = 4
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
 # A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
@@ -107,29 +108,33 @@ class StagePlanner:
         near, before = _along_tool(face, -p.contact_m), _along_tool(face, -p.contact_m - p.approach_m)
         checker = self._checker(snapshot, _names(pick.carton_ids))
         out = self._stroke_tools(pick, contact, base_from_trailer)
-        goals, reached, blocked = [], False, ""
-        for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
-            legs = self._lines(
-                via,
-                (before, near, contact),
-                (B.STAGE_APPROACH, B.STAGE_GRASP),
-                Closeness.CONTACT,
-                (p.approach_speed_mps, p.contact_speed_mps),
-            )
-            stroke = self._follow(out, legs[-1].joints[-1]) if legs is not None else None
-            if legs is None or stroke is None:
-                continue
-            reached = True
-            touches = _hit(checker, legs) or self._stroke_block(snapshot, pick, stroke)
-            if touches:
-                blocked = touches
-                continue
-            goals.append(_Goal(via, legs))
+        reached, blocked = False, ""
+
+        def goals() -> Iterator[_Goal]:
+            nonlocal reached, blocked
+            for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
+                legs = self._lines(
+                    via,
+                    (before, near, contact),
+                    (B.STAGE_APPROACH, B.STAGE_GRASP),
+                    Closeness.CONTACT,
+                    (p.approach_speed_mps, p.contact_speed_mps),
+                )
+                stroke = self._follow(out, legs[-1].joints[-1], 0.05) if legs is not None else None
+                if legs is None or stroke is None:
+                    continue
+                reached = True
+                touches = _hit(checker, legs) or self._stroke_block(snapshot, checker, pick, stroke)
+                blocked = blocked or touches
+                if not touches:
+                    yield _Goal(via, legs)
+
+        motion = self._free_motion(snapshot, checker, goals(), B.STAGE_APPROACH, self._limits(snapshot.load))
+        if motion is not None:
+            return motion
         if not reached:
             return Failure(OutcomeCode.UNREACHABLE, f"cartons {list(pick.carton_ids)}: {self._reach_text(contact)}")
-        if not goals:
-            return Failure(OutcomeCode.IN_COLLISION, f"at the face of {list(pick.carton_ids)}: {blocked}")
-        return self._free_motion(snapshot, checker, goals, B.STAGE_APPROACH, self._limits(snapshot.load))
+        return Failure(OutcomeCode.IN_COLLISION, f"at the face of {list(pick.carton_ids)}: {blocked}")
 
     def extract(self, snapshot: Snapshot, pick: Pick) -> Motion:
         """EXTRACT: lift, tilt, pull the load out at its speed limit; ends with the load held clear.
@@ -156,11 +161,21 @@ class StagePlanner:
         """CARRY and PLACE: over the belt, then down onto it."""
         load, p = snapshot.load, self._p
         assert load is not None
-        goals, text = [], "no pose over the belt"
+        text = "no pose over the belt"
         checker = self._checker(snapshot, ())
-        for down in self._laying_tools(pick, load):
-            above, near = _raised(down, p.above_belt_m), _raised(down, p.contact_m)
-            for via in self.kinematics.solutions(above, snapshot.start)[:4]:
+        ways = [
+            (via, above, near, down)
+            for down in self._laying_tools(pick, load)
+            for above, near in ((_raised(down, p.above_belt_m), _raised(down, p.contact_m)),)
+            for via in self.kinematics.solutions(above, snapshot.start)[:4]
+        ]
+        # The quickest wrist first.
+        speed = self.robot.max_speed_radps
+        ways.sort(key=lambda way: float((np.abs(way[0] - snapshot.start) / speed).max()))
+
+        def goals() -> Iterator[_Goal]:
+            nonlocal text
+            for via, above, near, down in ways:
                 legs = self._lines(
                     via,
                     (above, near, down),
@@ -171,18 +186,15 @@ class StagePlanner:
                 if legs is None:
                     continue
                 back = self._follow([down, self._backed(down)], legs[-1].joints[-1])
-                touches = "" if back is not None else "no way back from the belt"
-                touches = touches or _hit(checker, legs)
-                if touches:
-                    text = touches
-                    continue
-                goals.append(_Goal(via, legs))
-        if not goals:
-            return Failure(OutcomeCode.UNREACHABLE, f"no way to lay {list(load.carton_ids)} on the belt: {text}")
-        # The quickest wrist first.
-        speed = self.robot.max_speed_radps
-        goals.sort(key=lambda goal: float((np.abs(goal.via - snapshot.start) / speed).max()))
-        return self._free_motion(snapshot, checker, goals[:MAX_CANDIDATES], B.STAGE_CARRY, self._limits(load))
+                touches = _hit(checker, legs) if back is not None else "no way back from the belt"
+                text = touches or text
+                if not touches:
+                    yield _Goal(via, legs)
+
+        motion = self._free_motion(snapshot, checker, goals(), B.STAGE_CARRY, self._limits(load))
+        if motion is not None:
+            return motion
+        return Failure(OutcomeCode.UNREACHABLE, f"no way to lay {list(load.carton_ids)} on the belt: {text}")
 
     def back_off(self, snapshot: Snapshot) -> Motion:
         """RETREAT after a release or a failed grasp: straight back from the face."""
@@ -207,7 +219,10 @@ class StagePlanner:
             return Failure(OutcomeCode.IN_COLLISION, f"the pose asked for: {_pairs_text(pairs)}")
         if float(np.abs(target - snapshot.start).max()) < 1e-4:
             target = snapshot.start + 1e-4
-        return self._free_motion(snapshot, checker, [_Goal(target, ())], B.STAGE_MOVE, self._limits(snapshot.load))
+        goals = iter([_Goal(target, ())])
+        motion = self._free_motion(snapshot, checker, goals, B.STAGE_MOVE, self._limits(snapshot.load))
+        assert motion is not None
+        return motion
 
     def retrace(self, snapshot: Snapshot, way: Array) -> Motion:
         """RETREAT as a request: back along (n, 6) joints that the arm came along, newest first, slowly."""
@@ -254,17 +269,18 @@ class StagePlanner:
 
     # --- parts ---
 
-    def _stroke_block(self, snapshot: Snapshot, pick: Pick, stroke: Sequence[Array]) -> str:
+    def _stroke_block(self, snapshot: Snapshot, checker: CollisionChecker, pick: Pick, stroke: Sequence[Array]) -> str:
         """What the stroke after this grasp would touch, besides what the load leans on; empty = nothing."""
         if not stroke:
             return ""
-        samples = np.vstack([part[::3] for part in stroke] + [stroke[-1][-1:]])
-        checker = self._checker(replace(snapshot, load=load_of(pick)), _names(pick.carton_ids))
+        samples = np.vstack(stroke)
+        checker.set_load(load_of(pick))
         touching = {other for _, other in checker.explain(samples[0], Closeness.CONTACT)}
         checker.allow({*_names(pick.carton_ids), *touching})
         hit = checker.first_hit(samples, Closeness.CONTACT)
         text = "" if hit < 0 else f"on the way out {_pairs_text(checker.explain(samples[hit], Closeness.CONTACT))}"
-        self._checker(snapshot, _names(pick.carton_ids))
+        checker.set_load(snapshot.load)
+        checker.allow(_names(pick.carton_ids))
         return text
 
     def _checker(self, snapshot: Snapshot, allowed: Sequence[str]) -> CollisionChecker:
@@ -309,11 +325,11 @@ class StagePlanner:
             tools.append(_moved(tools[-1], turn @ pick.extract_m))
         return tools
 
-    def _follow(self, tools: Sequence[Array], seed: Array) -> list[Array] | None:
+    def _follow(self, tools: Sequence[Array], seed: Array, step_m: float = 0.02) -> list[Array] | None:
         """Joint samples of each straight tool line, or None where the arm cannot follow."""
         parts = []
         for start, end in pairwise(tools):
-            part = self.kinematics.tool_line(straight_tools(start, end), seed)
+            part = self.kinematics.tool_line(straight_tools(start, end, step_m), seed)
             if part is None:
                 return None
             part[0] = seed
@@ -366,16 +382,20 @@ class StagePlanner:
         return result or pushed
 
     def _free_motion(
-        self, snapshot: Snapshot, checker: CollisionChecker, goals: Sequence[_Goal], stage: int, limits: Limits
-    ) -> Motion:
-        """Straight to one of the goals, or around what is in the way."""
+        self, snapshot: Snapshot, checker: CollisionChecker, ways: Iterator[_Goal], stage: int, limits: Limits
+    ) -> Motion | None:
+        """Straight to the first goal that can be reached so, or around what is in the way; None where there is no goal."""
         blocked = ""
-        for goal in goals[:4]:
+        goals: list[_Goal] = []
+        for goal in islice(ways, MAX_STRAIGHT):
+            goals.append(goal)
             legs = [Leg(line(snapshot.start, goal.via), stage), *goal.legs]
             motion = self._timed(legs, checker, limits)
             if not isinstance(motion, Failure):
                 return motion
             blocked = blocked or motion.text
+        if not goals:
+            return None
         for goal in goals[:2]:
             for vias in self._detours(snapshot.start, goal.via):
                 points = (snapshot.start, *vias, goal.via)

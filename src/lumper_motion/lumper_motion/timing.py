@@ -4,6 +4,7 @@ TOPPRA (Pham & Pham 2018, doi 10.1109/TRO.2018.2819195) gives piecewise constant
 over `smoothing_s` makes it continuous without leaving the path; what then exceeds a limit is removed by stretching time.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 import toppra
 import toppra.algorithm
 import toppra.constraint
+import toppra.solverwrapper
 from numpy.typing import NDArray
 
 from lumper_motion.kinematics import ArmKinematics
@@ -20,6 +22,8 @@ from lumper_motion.path import Path
 Array = NDArray[np.float64]
 
 toppra.setup_logging("ERROR")
+# TOPPRA searches the disk for other solvers each time it is set up, 0.7 ms a time: once is enough.
+toppra.solverwrapper.available_solvers = functools.lru_cache(toppra.solverwrapper.available_solvers)
 
 # Sampling of a trajectory before it is stretched.
 SAMPLE_S = 0.004
