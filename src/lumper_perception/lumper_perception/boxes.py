@@ -106,6 +106,21 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.anchor)
 
+    def take(self, keep: Bools | Ints) -> "Boxes":
+        """The boxes selected by mask or index."""
+        return Boxes(
+            self.rotation[keep],
+            self.anchor[keep],
+            self.offset[keep],
+            self.sigma[keep],
+            self.bound[keep],
+            self.seen[keep],
+            self.face[keep],
+            self.rotation_sigma[keep],
+            self.confidence[keep],
+            self.mass[keep],
+        )
+
     def face_centre(self) -> Array:
         """(M, 3) centre of the best seen face, m."""
         return plane_centres(self.rotation, self.anchor, self.offset)[np.arange(len(self)), self.face]

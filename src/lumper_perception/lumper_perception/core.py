@@ -242,7 +242,7 @@ class PerceptionIntake(Core):
             # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
             faces = faces.take(free_of_robot(faces.centre, arm, None))
         boxes = boxes_of(faces)
-        boxes = _selected(boxes, self._of_interest(boxes, base))
+        boxes = boxes.take(self._of_interest(boxes, base))
         if tool is not None:
             self._tracker.carry(tool)
         before = self._now_picture()
@@ -455,10 +455,3 @@ class PerceptionIntake(Core):
         if self._last_fault:
             figures["last_fault"] = self._last_fault
         return [*self._inputs.diagnoses(now), Diagnose("wall", level, text, figures)]
-
-
-def _selected(boxes: Boxes, keep: Bools) -> Boxes:
-    return Boxes(
-        boxes.rotation[keep], boxes.anchor[keep], boxes.offset[keep], boxes.sigma[keep], boxes.bound[keep], boxes.seen[keep],
-        boxes.face[keep], boxes.rotation_sigma[keep], boxes.confidence[keep], boxes.mass[keep],
-    )  # fmt: skip

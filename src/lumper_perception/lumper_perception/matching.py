@@ -37,13 +37,6 @@ class Pairs:
         )
 
 
-def _taken(boxes: Boxes, rows: Ints) -> Boxes:
-    return Boxes(
-        boxes.rotation[rows], boxes.anchor[rows], boxes.offset[rows], boxes.sigma[rows], boxes.bound[rows], boxes.seen[rows],
-        boxes.face[rows], boxes.rotation_sigma[rows], boxes.confidence[rows], boxes.mass[rows],
-    )  # fmt: skip
-
-
 def pair_scores(boxes: Boxes, tracks: TrackTable) -> Pairs:
     """All pairs near enough to be one carton, with how well they agree."""
     if len(boxes) and len(tracks.anchor):
@@ -52,7 +45,7 @@ def pair_scores(boxes: Boxes, tracks: TrackTable) -> Pairs:
         box, track = np.nonzero(near)
     else:
         box = track = np.zeros(0, dtype=np.int64)
-    in_track = aligned(_taken(boxes, box), tracks.rotation[track])
+    in_track = aligned(boxes.take(box), tracks.rotation[track])
     lever = np.einsum("pji,pj->pi", tracks.rotation[track], in_track.anchor - tracks.anchor[track])
     relative = np.swapaxes(tracks.rotation[track], 1, 2) @ in_track.rotation
     # Centres of the box's planes, seen from the track: small turns must not shift the planes.

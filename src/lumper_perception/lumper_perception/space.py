@@ -100,11 +100,12 @@ class SpaceMap:
         first = max(0, int(np.ceil((from_x_m + EDGE_M) / CELL_M)))
         last = self._shape[0] - int(np.ceil(EDGE_M / CELL_M))
         rim = int(np.ceil(EDGE_M / CELL_M))
+        # Nearer cells lie under the robot or out of view; a carton left there is still known as a carton.
         floor = self._floor_s[first:last, rim : self._shape[1] - rim] > now_s - self._memory_s
         wall = self._wall_s[:, : self._section[1] - 1] > now_s - self._memory_s
         share = float(floor.mean()) if floor.size else 1.0
         return Emptiness(
-            share, float(wall.mean()), int(self._occupied.sum()), self._back_wall_x if wall.any() else np.nan
+            share, float(wall.mean()), int(self._occupied[first:].sum()), self._back_wall_x if wall.any() else np.nan
         )
 
     def coverage(self, now_s: float) -> float:

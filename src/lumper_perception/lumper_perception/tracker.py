@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lumper_perception.boxes import Array, Bools, Boxes
+from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Assumed, Track, TrackState, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
@@ -13,6 +13,7 @@ from lumper_perception.view import View, cut_by_boxes
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
 SAME_CARTON_REACH_M = 3.5
 SAME_CARTON_SIZE_M = 0.02
+HELD_MARGIN_M = 0.08
 # Nearer than this it never went away.
 SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
@@ -31,7 +32,7 @@ class TrackerLimits:
     gone_after_s: float = 0.25
     moved_m: float = 0.05
     moved_rad: float = 0.12
-    match_score: float = 0.12
+    match_score: float = 0.25
     min_confidence: float = 0.4
     assumed_size_m: float = 0.35
     min_size_m: float = 0.10
@@ -79,6 +80,7 @@ class Tracker:
             touched: carton id -> displacement (m) that the robot's own touch explains.
         """
         report = Report()
+        boxes = boxes.take(~self._held_parts(boxes))
         self._vacated = [place for place in self._vacated if place.until_s > stamp_s]
         self._lost = [track for track in self._lost if stamp_s - track.last_seen_s < self.limits.lost_memory_s]
         free = [track for track in self.tracks if track.state is not TrackState.HELD]
@@ -201,6 +203,16 @@ class Tracker:
                 continue
             self.tracks.append(birth(boxes, box, stamp_s))
 
+    def _held_parts(self, boxes: Boxes) -> Bools:
+        """(M,) boxes that are faces of what hangs on the gripper."""
+        held = [track for track in self.tracks if track.state is TrackState.HELD and track.tool_to_anchor is not None]
+        if not held or not len(boxes):
+            return np.zeros(len(boxes), dtype=bool)
+        table = stacked(held, self.assumed_depth())
+        local = np.einsum("nji,pnj->pni", table.rotation, boxes.face_centre()[:, None, :] - table.centre[None])
+        # The arm moves between joint states and exposure, and the load sways on the cups.
+        return np.asarray((np.abs(local) < table.size[None] / 2.0 + HELD_MARGIN_M).all(axis=2).any(axis=1))
+
     def _part_of_known(self, boxes: Boxes) -> Bools:
         """(M,) boxes whose face lies on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
         known = [track for track in self.tracks if track.id and track.state is not TrackState.HELD and track.misses < 2]
@@ -229,7 +241,7 @@ class Tracker:
                 track.id, self.next_id = self.next_id, self.next_id + 1
                 report.born.append(track.id)
                 continue
-            moved_m = float(np.linalg.norm(known.centre(self.assumed_depth()) - track.centre(self.assumed_depth())))
+            stayed = self._same_place(track, known)
             track.adopt(known)
             if known in self._lost:
                 self._lost.remove(known)
@@ -237,7 +249,7 @@ class Tracker:
                     report.removed.remove(known.id)
             else:
                 self._forget([known])
-            if moved_m < SAME_PLACE_M and not known.dropped:
+            if stayed and not known.dropped:
                 continue
             if not touched.get(track.id) and not known.dropped:
                 report.moved.append(track.id)
@@ -267,7 +279,7 @@ class Tracker:
             near_m = float(np.linalg.norm(other.centre(assumed) - track.centre(assumed)))
             error_m = track.size_error(other)
             if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M and track.first_seen_s > other.last_seen_s:
-                if near_m < SAME_PLACE_M:
+                if self._same_place(track, other):
                     return other
                 fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
@@ -278,6 +290,19 @@ class Tracker:
         ):
             return None
         return fitting[0][1] if view is None or self._arrived(track, fitting[0][1], view) else None
+
+    def _same_place(self, track: Track, known: Track) -> bool:
+        """Whether the faces that the new box shows lie where the known carton has its own: then it never went away."""
+        assumed = self.assumed_depth()
+        shared = known.seen & track.seen
+        where = plane_centres(known.rotation[None], known.anchor[None], np.concatenate(known.bounds(assumed))[None])[0]
+        found = plane_centres(track.rotation[None], track.anchor[None], np.concatenate(track.bounds(assumed))[None])[0]
+        apart = where - found
+        if shared.any():
+            return bool(np.linalg.norm(apart[shared], axis=1).min() < SAME_PLACE_M)
+        # Another face of it came into view: its plane must bound the carton known.
+        local = (found[track.seen] - known.centre(assumed)) @ known.rotation
+        return bool((np.abs(local) < known.size(assumed) / 2.0 + SAME_PLACE_M).all(axis=1).any())
 
     def _arrived(self, track: Track, vanished: Track, view: View) -> bool:
         """Whether the place of a new box could be seen before: if not, it was only revealed by what was taken away."""
