@@ -74,6 +74,7 @@ class Track:
     misses: int = 0
     suspect: int = 0
     last_depth_s: float = -np.inf
+    last_beyond_s: float = -np.inf
     fallen: bool = False
     dropped: bool = False
     visible_now: int = 0

@@ -14,6 +14,7 @@ from lumper_perception.view import View, cut_by_boxes
 SAME_CARTON_REACH_M = 3.5
 SAME_CARTON_SIZE_M = 0.02
 HELD_MARGIN_M = 0.08
+FALL_M = 0.05
 # Nearer than this it never went away.
 SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
@@ -236,7 +237,7 @@ class Tracker:
             if self._overlaps_known(track, stamp_s):
                 ghosts.append(track)
                 continue
-            known = self._same_carton(track, view)
+            known = self._same_carton(track, view, bool(touched))
             if known is None:
                 track.id, self.next_id = self.next_id, self.next_id + 1
                 report.born.append(track.id)
@@ -268,7 +269,7 @@ class Tracker:
         inside = (np.abs(local) < table.size[None] / 2.0 - 0.015).all(axis=2).mean(axis=0)
         return bool((inside > 0.5).any())
 
-    def _same_carton(self, track: Track, view: View | None) -> Track | None:
+    def _same_carton(self, track: Track, view: View | None, busy: bool) -> Track | None:
         """The one known carton that vanished from its place before this box arrived, and has its size."""
         missing = [
             other for other in self.tracks if other.id and other.misses >= 2 and other.state is not TrackState.HELD
@@ -281,7 +282,15 @@ class Tracker:
             if near_m < SAME_CARTON_REACH_M and error_m < SAME_CARTON_SIZE_M and track.first_seen_s > other.last_seen_s:
                 if self._same_place(track, other):
                     return other
-                fitting.append((error_m + 0.01 * near_m, other))
+                # While clouds come, one of them must show that its place is empty.
+                clouded = track.last_seen_s - self._cloud_s < CLOUD_SILENT_S
+                if clouded and not other.dropped and other.last_beyond_s <= other.last_seen_s:
+                    continue
+                fell = other.centre(assumed) - track.centre(assumed)
+                down, forward = fell[2] > FALL_M, fell[0] > FALL_M
+                # While the robot works, cartons come to light everywhere: only what fell forwards is taken for a fallen one.
+                if other.dropped or (down and forward) or (not busy and (down or forward)):
+                    fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
         if not fitting or (
             len(fitting) > 1
@@ -371,7 +380,10 @@ class Tracker:
             if agrees >= 0.5:
                 track.misses = 0
                 track.last_depth_s = stamp_s
-            elif beyond >= 0.8 and track.misses >= 1 and stamp_s > track.last_seen_s:
+                continue
+            if beyond >= 0.6:
+                track.last_beyond_s = stamp_s
+            if beyond >= 0.8 and track.misses >= 1 and stamp_s > track.last_seen_s:
                 self._forget([track])
                 self._lost.append(track)
                 self._vacate(track, stamp_s)
