@@ -125,6 +125,7 @@ def _run(options: Options, scratch: Path) -> int:
         client.first_motion_s,
         time.monotonic() - started_s,
         *client.dispatches.total(),
+        client.resets,
         _deaths(output, written),
         dict(client.events),
     )

@@ -75,6 +75,7 @@ class Client:
         self.dispatches = Dispatches()
         self._goal_id = ""
         self._permit = PermitWatch(self.node, key)
+        self._resets_before = 0
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for name, take in (
             ("job/state", self._on_job),
@@ -111,6 +112,11 @@ class Client:
             self.node.destroy_node()
             rclpy.try_shutdown()
 
+    @property
+    def resets(self) -> int:
+        """Latched stops during the job that the stand-in for the operator reset."""
+        return self._permit.resets - self._resets_before
+
     # --- what comes in
 
     def _on_job(self, message: Any) -> None:
@@ -142,7 +148,7 @@ class Client:
         now_s = time.monotonic()
         self.ready_s = now_s - self._started_s
         self._phase = "unloading"
-        self._permit.close()
+        self._resets_before = self._permit.resets
         self._deadline_s = now_s + self._options.time_limit_s
         self._job_started = (now_s, self._simulated_s())
 
@@ -179,6 +185,9 @@ class Client:
                 self._start(overdue)
             case "unloading":
                 self._show_progress()
+                permitted, _ = self._permit.check()
+                if permitted and self.job_state is not None and self.job_state.phase == self.job_state.PAUSED:
+                    self._permit.resume()
                 if overdue:
                     self.ended_by = (
                         f"the time limit of {self._options.time_limit_s:.0f} s is over; the job was cancelled"

@@ -17,8 +17,8 @@ _RESET_LIMIT_S = 2.0
 
 
 class PermitWatch:
-    """Says whether motion is permitted. What stands latched from the start it resets, as the person at the robot does
-    before the first job; stops during the job are left to people."""
+    """Stands in for the person at the robot: says whether motion is permitted, resets a latched stop once its causes are
+    gone, and lets the job go on after it. Every reset and resumption is signed as "demo" and counted in the report."""
 
     def __init__(self, node: Node, key: bytes) -> None:
         state, reset = TOPICS["safety/state"], SERVICES["safety/reset"]
@@ -32,7 +32,11 @@ class PermitWatch:
             self._state_type, state.name, self._take, qos(state.profile), raw=True
         )
         self._reset = ServiceCaller(node, self._reset_type, reset.name, self._answered)
+        command = SERVICES["job/command"]
+        self._command_type = resolve_type(command.type)
+        self._command = ServiceCaller(node, self._command_type, command.name, self._answered)
         self._pending = False
+        self.resets = 0
 
     def _take(self, data: bytes) -> None:
         self._newest = data
@@ -41,8 +45,9 @@ class PermitWatch:
         self._pending = False
 
     def check(self) -> tuple[bool, str]:
-        """(permitted, why not). Call regularly until it is permitted."""
+        """(permitted, why not). Call regularly; a latched stop is reset."""
         self._reset.check()
+        self._command.check()
         if self._newest is None:
             return False, "the safety monitor says nothing"
         state = deserialize_message(self._newest, self._state_type)
@@ -53,14 +58,25 @@ class PermitWatch:
             return False, f"no permit: {'; '.join(present) or 'the safety monitor is starting'}"
         if not self._pending:
             self._pending = True
-            reason = "start of the demonstration"
+            reason = "the demonstration's stand-in for a person: no cause is present"
             auth = sign_command(
                 self._key, "safety/reset", {"reason": reason}, "demo", time.time(), secrets.randbits(64)
             )
+            self.resets += 1
             self._reset.call(uuid.uuid4().hex, self._reset_type.Request(reason=reason, auth=auth), _RESET_LIMIT_S)
         return False, "no permit: a latched stop is being reset"
 
+    def resume(self) -> None:
+        """Let a paused job go on."""
+        if self._pending:
+            return
+        self._pending = True
+        command = self._command_type.Request.RESUME
+        auth = sign_command(self._key, "job/command", {"command": command}, "demo", time.time(), secrets.randbits(64))
+        self._command.call(uuid.uuid4().hex, self._command_type.Request(command=command, auth=auth), _RESET_LIMIT_S)
+
     def close(self) -> None:
-        """The job has begun; nothing is reset any more."""
+        """Leave the graph."""
         self._node.destroy_subscription(self._subscription)
         self._reset.close()
+        self._command.close()

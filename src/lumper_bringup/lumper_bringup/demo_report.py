@@ -69,6 +69,7 @@ class Run:
     wall_s: float = 0.0
     dispatched: int = 0
     dispatched_without_permit: int = 0
+    resets: int = 0
     deaths: tuple[str, ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)
 
@@ -155,6 +156,7 @@ def render(run: Run) -> str:
     ):
         if value is not None:
             row(name, f"{value:.1f} s")
+    row("stops reset", f"{run.resets} by the demonstration's stand-in for the operator")
     row("trajectories sent", f"{run.dispatched}, {run.dispatched_without_permit} of them without a permit")
     if run.realtime_factor is not None:
         row("real-time factor", f"{run.realtime_factor:.2f}")

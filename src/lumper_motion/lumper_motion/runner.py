@@ -60,7 +60,7 @@ RETIME_PERIOD_S = 0.06
 FEEDBACK_PERIOD_S = 0.1
 AT_END_RAD = 0.03
 # The valves open so long before the face is reached: vacuum must not take hold of a carton while the arm still moves.
-SUCTION_LEAD_S = 0.08
+SUCTION_LEAD_S = -0.03
 MAX_REPLANS = 3
 
 

@@ -396,7 +396,7 @@ class StagePlanner:
             blocked = blocked or motion.text
         if not goals:
             return None
-        for goal in goals[:2]:
+        for goal in goals[:1]:
             for vias in self._detours(snapshot.start, goal.via):
                 points = (snapshot.start, *vias, goal.via)
                 legs = [*(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]

@@ -191,11 +191,11 @@ SERVICES: dict[str, Service] = {
     service.name: service
     for service in (
         Service("gripper/set", _SRV + "SetGripper", SIM, (BROKER,)),
-        Service("safety/reset", _SRV + "ResetSafety", SAFETY, (PANEL,)),
+        Service("safety/reset", _SRV + "ResetSafety", SAFETY, (PANEL, DEMO)),
         Service("safety/stop", "std_srvs/srv/Trigger", SAFETY, (PANEL,)),
         Service("safety/speed_limit", _SRV + "SetSpeedLimit", SAFETY, (PANEL,)),
         Service("assist/answer", _SRV + "AnswerAssist", PLANNER, (PANEL,)),
-        Service("job/command", _SRV + "JobCommand", PLANNER, (PANEL,)),
+        Service("job/command", _SRV + "JobCommand", PLANNER, (PANEL, DEMO)),
         Service("sim/fault", _SRV + "InjectFault", SIM, ()),
     )
 }

@@ -3,11 +3,13 @@
 import secrets
 import stat
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lumper_ros.auth import KeyFileError, load_key
-from lumper_ros.core import Effects, Now
+from lumper_ros.core import Core, Effects, Now
 from lumper_ros.host import Host
 from lumper_ros.parameters import ParameterError
 from lumper_ros.robot import load_robot, load_trailer
@@ -93,8 +95,14 @@ class PanelNodeCore(PanelCore):
         def disconnected(browser: int) -> None:
             host.inject(lambda core, at: self.disconnected(browser, at))
 
-        self._page = Page(parameters.host, parameters.port, submit, connected, disconnected)
-        self._drawer = SceneDrawer(self._page.server, self._robot, self._trailer, parameters.cloud_points)
+        def failed(error: Exception) -> None:
+            def raise_it(core: Core, at: Now) -> Effects:
+                raise error
+
+            host.inject(raise_it)
+
+        page = self._page = Page(parameters.host, parameters.port, submit, connected, disconnected, failed)
+        self._drawer = page.run(lambda: SceneDrawer(page.server, self._robot, self._trailer))
         print(f"operator page: http://{parameters.host}:{self.port}", file=sys.stderr, flush=True)
         if self._drawn:
             # Not through the node's logger: that would publish it on /rosout.
@@ -130,21 +138,23 @@ class PanelNodeCore(PanelCore):
         if page is None or drawer is None:
             return effects
         if self._due("aim", AIM_PERIOD_S, now) and (seen := self.keeper.placement.base()) is not None:
-            drawer.aim(float(seen[0, 3]))
+            page.post("aim", partial(drawer.aim, float(seen[0, 3])))
         if not page.browsers():
             return effects
         if self._due("beat", BEAT_PERIOD_S, now):
-            page.beat()
+            page.post("beat", page.beat)
         placement = self.keeper.placement
         links, base = placement.links(), placement.base()
         scene = self.keeper.scene(now, links)
-        drawer.draw(scene, links, placement.base_bodies(base) if base is not None else ())
+        bodies = placement.base_bodies(base) if base is not None else ()
+        page.post("scene", partial(drawer.draw, scene, links, bodies))
         if self._due("cloud", CLOUD_PERIOD_S, now) and base is not None and self.cloud is not None:
             points = self._cloud.points(self.cloud, self._robot, base)
             if points is not None:
-                drawer.cloud(points)
+                page.post("cloud", partial(drawer.cloud, points))
         if self._due("panels", PANELS_PERIOD_S, now):
-            page.show(self.model.view(now), self.sessions.all(), dict(legend(scene.cartons)))
+            sessions = [replace(session) for session in self.sessions.all()]
+            page.post("panels", partial(page.show, self.model.view(now), sessions, dict(legend(scene.cartons))))
         return effects
 
 

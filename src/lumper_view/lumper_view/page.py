@@ -1,17 +1,22 @@
 """The web server behind the operator's page: shows views, hands presses on. No decision is made here.
 
+All of it runs on the server's own event loop, also what the host's thread wants drawn: viser's message buffer may be
+filled from another thread only while a single browser is connected.
+
 Everything a person can press belongs to one browser's own set of controls, so that what one browser sends can never
 change or disable the controls of another.
 """
 
+import asyncio
 import contextlib
 import io
 import logging
 import secrets
 import threading
 from collections.abc import Callable
+from functools import partial
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
 import viser
 
@@ -21,9 +26,11 @@ from lumper_view.panel_model import QuestionView, View
 from lumper_view.scene import Look
 from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
 
+T = TypeVar("T")
 Submit = Callable[[Press], None]
 STOP_RGB = (196, 0, 24)
 SPEEDS = (25, 50, 75, 100)
+BUILD_TIMEOUT_S = 30.0
 PANEL_WIDTH = 470
 SIDE_WIDTH = 360
 
@@ -42,8 +49,6 @@ class Controls:
     def __init__(self, client: viser.ClientHandle, submit: Submit) -> None:
         self.client = client
         self._submit = submit
-        # Presses come from the server's threads, updates from the host's.
-        self._lock = threading.RLock()
         self._kinds: dict[str, str] = {}
         self._option_buttons: list[Any] = []
         self._shown_question: object = None
@@ -60,12 +65,12 @@ class Controls:
             Act.END: self._button("✖ End job", Act.END, "half", 23, "gray"),
         }
         self.reset = self._plain_button("↺ Reset …", "full", 24, "blue")
-        self.reset.on_click(lambda _: self._ask_reset())
+        _on_press(self.reset, self._ask_reset)
         self._limit_title = gui.add_html('<div class="lm lm-h" style="margin-bottom:0">Speed limit</div>', order=25)
         self._limits: dict[int, Any] = {}
         for place, percent in enumerate(SPEEDS):
             button = self._plain_button(f"{percent} %", "third", 26 + place / 10, "cyan")
-            button.on_click(lambda _, p=percent: self._press(Act.LIMIT, speed=p / 100.0))
+            _on_press(button, partial(self._press, Act.LIMIT, speed=percent / 100.0))
             self._limits[percent] = button
         self._sign_in_title = gui.add_html("", order=10)
         self.name = gui.add_text(
@@ -73,7 +78,7 @@ class Controls:
         )
         self.token = gui.add_text("Token", "", order=12, hint="shown on the robot's terminal, or in its token file")
         self.sign_in = self._plain_button("✔ Sign in", "full", 13, "indigo")
-        self.sign_in.on_click(lambda _: self._sign_in())
+        _on_press(self.sign_in, self._sign_in)
         self.sign_out = self._button("Sign out", Act.SIGN_OUT, "full", 30, "gray")
         self._restyle()
 
@@ -84,7 +89,7 @@ class Controls:
 
     def _button(self, label: str, act: Act, kind: str, order: float, colour: Any) -> Any:
         button = self._plain_button(label, kind, order, colour)
-        button.on_click(lambda _: self._press(act))
+        _on_press(button, partial(self._press, act))
         return button
 
     def _restyle(self) -> None:
@@ -98,11 +103,8 @@ class Controls:
         self._press(Act.SIGN_IN, name=self.name.value, token=token)
 
     def _ask_reset(self) -> None:
-        with self._lock:
-            if self._reset_modal is None:
-                self._open_reset()
-
-    def _open_reset(self) -> None:
+        if self._reset_modal is not None:
+            return
         modal = self.client.gui.add_modal("Reset after a stop")
         self._reset_modal = modal
         with modal:
@@ -117,26 +119,21 @@ class Controls:
         added = (confirm._impl.uuid, cancel._impl.uuid)
 
         def close() -> None:
-            with self._lock:
-                for uuid in added:
-                    self._kinds.pop(uuid, None)
-                self._reset_modal = None
-                modal.close()
+            for uuid in added:
+                self._kinds.pop(uuid, None)
+            self._reset_modal = None
+            modal.close()
 
         def send() -> None:
             name, reason = who.value, why.value
             close()
             self._press(Act.RESET, name=name, reason=reason)
 
-        confirm.on_click(lambda _: send())
-        cancel.on_click(lambda _: close())
+        _on_press(confirm, send)
+        _on_press(cancel, close)
 
     def update(self, view: View, session: Session) -> None:
         """Show this browser's own part of the view."""
-        with self._lock:
-            self._update(view, session)
-
-    def _update(self, view: View, session: Session) -> None:
         self._notice.content = html.notice(session.notice, session.notice_good)
         signed_in = bool(session.operator)
         enabled = view.enabled if signed_in else frozenset()
@@ -181,8 +178,7 @@ class Controls:
             sign = "◎ " if option.is_default else ""
             label = f"{sign}{option.label} ({option.detail})"
             button = self._plain_button(label, "option", 5 + place / 100, "orange")
-            question_id = question.question_id
-            button.on_click(lambda _, p=place, q=question_id: self._press(Act.ANSWER, question_id=q, option=p))
+            _on_press(button, partial(self._press, Act.ANSWER, question_id=question.question_id, option=place))
             self._option_buttons.append(button)
 
 
@@ -191,14 +187,24 @@ def _set_disabled(button: Any, disabled: bool) -> None:
         button.disabled = disabled
 
 
+def _on_press(button: Any, act: Callable[[], None]) -> None:
+    """Run `act` on the server's event loop: viser runs only coroutines there, plain functions in threads of its own."""
+
+    async def pressed(_event: Any) -> None:
+        act()
+
+    button.on_click(pressed)
+
+
 class Page:
     """The page and all browsers on it.
 
     Args:
         host: address to listen on.
         port: first port tried.
-        submit: called from the server's threads with each press.
-        connected, disconnected: called from the server's threads with the browser's number (and its address).
+        submit: called from the server's thread with each press.
+        connected, disconnected: called from the server's thread with the browser's number (and its address).
+        failed: called from the server's thread with what a drawing raised.
     """
 
     def __init__(
@@ -208,6 +214,7 @@ class Page:
         submit: Submit,
         connected: Callable[[int, str], None],
         disconnected: Callable[[int], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         # Half-open connections of browsers and port scans would each log a traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
@@ -215,9 +222,25 @@ class Page:
         with contextlib.redirect_stdout(io.StringIO()):
             self.server = LocalServer(host, port, label="Lumper", verbose=False)
         self.host = host
-        self._lock = threading.Lock()
+        self._loop = self.server.get_event_loop()
+        self._submit, self._connected, self._disconnected, self._failed = submit, connected, disconnected, failed
+        self._pending: dict[str, Callable[[], None]] = {}
+        self._pending_lock = threading.Lock()
         self._controls: dict[int, Controls] = {}
         self._beat = 0
+        self.run(self._build)
+        self.server.on_client_connect(self._arrive)
+        self.server.on_client_disconnect(self._leave)
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Run `function` on the server's loop and wait for its value; not to be called from that loop."""
+
+        async def call() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(BUILD_TIMEOUT_S)
+
+    def _build(self) -> None:
         server = self.server
         server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="large", dark_mode=False)
         main = server.gui.main_panel
@@ -240,20 +263,33 @@ class Page:
         side.dock_left()
         side.set_width(SIDE_WIDTH)
 
-        def arrive(client: viser.ClientHandle) -> None:
-            # Known first: a press may come the moment the buttons are there.
-            connected(client.client_id, _address(client))
-            controls = Controls(client, submit)
-            with self._lock:
-                self._controls[client.client_id] = controls
+    async def _arrive(self, client: viser.ClientHandle) -> None:
+        # Known first: a press may come the moment the buttons are there.
+        self._connected(client.client_id, _address(client))
+        self._controls[client.client_id] = Controls(client, self._submit)
 
-        def leave(client: viser.ClientHandle) -> None:
-            with self._lock:
-                self._controls.pop(client.client_id, None)
-            disconnected(client.client_id)
+    async def _leave(self, client: viser.ClientHandle) -> None:
+        self._controls.pop(client.client_id, None)
+        self._disconnected(client.client_id)
 
-        server.on_client_connect(arrive)
-        server.on_client_disconnect(leave)
+    def post(self, part: str, draw: Callable[[], None]) -> None:
+        """Have `draw` run on the server's loop; a newer one for the same part takes the place of one not yet run."""
+        with self._pending_lock:
+            idle = not self._pending
+            self._pending[part] = draw
+        if idle:
+            # The loop is closed only while the node ends.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._draw_pending)
+
+    def _draw_pending(self) -> None:
+        with self._pending_lock:
+            parts, self._pending = self._pending, {}
+        try:
+            for draw in parts.values():
+                draw()
+        except Exception as error:
+            self._failed(error)
 
     @property
     def port(self) -> int:
@@ -262,16 +298,15 @@ class Page:
 
     def browsers(self) -> int:
         """How many browsers are connected."""
-        with self._lock:
-            return len(self._controls)
+        return len(self._controls)
 
     def beat(self) -> None:
-        """Tell every browser that the page is alive. At least once a second."""
+        """Tell every browser that the page is alive; for `post`, at least once a second."""
         self._beat += 1
         self._heartbeat.content = html.heartbeat(self._beat)
 
     def show(self, view: View, sessions: list[Session], shown: dict[Look, int]) -> None:
-        """Bring the panels to this view; viser sends only what differs."""
+        """Bring the panels to this view; for `post`."""
         for handle, content in (
             (self._headline, html.headline(view)),
             (self._question, html.question(view.question, view.last_question)),
@@ -285,8 +320,7 @@ class Page:
             if handle.content != content:
                 handle.content = content
         for session in sessions:
-            with self._lock:
-                controls = self._controls.get(session.browser)
+            controls = self._controls.get(session.browser)
             if controls is not None:
                 # viser refuses to touch the elements of a browser that left while we were at it.
                 with contextlib.suppress(RuntimeError):

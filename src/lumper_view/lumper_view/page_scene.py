@@ -65,20 +65,18 @@ def look_at_robot(trailer: Trailer, base_x_m: float) -> tuple[tuple[float, float
 
 
 class SceneDrawer:
-    """The 3-D part of the page.
+    """The 3-D part of the page; every method runs on the server's event loop.
 
     Args:
         server: the page.
         robot: the robot's files.
         trailer: the trailer's inside.
-        cloud_points: points of the cloud shown at most.
     """
 
-    def __init__(self, server: viser.ViserServer, robot: Robot, trailer: Trailer, cloud_points: int) -> None:
+    def __init__(self, server: viser.ViserServer, robot: Robot, trailer: Trailer) -> None:
         self._scene = server.scene
         self._server = server
         self._robot = robot
-        self._cloud_points = cloud_points
         self._handles: dict[str, Any] = {}
         self._keys: dict[str, object] = {}
         self._labels: dict[int, Any] = {}

@@ -155,3 +155,17 @@ def test_the_node_refuses_to_start_with_a_sentence(stage: Stage) -> None:
     )
     assert done.returncode == 2
     assert "key_file: '/nowhere/key' is not there" in done.stderr + done.stdout
+
+
+def test_many_browsers_at_once(stage: Stage) -> None:
+    """viser's buffer breaks when it is filled from a foreign thread while several browsers wait on it."""
+    clients = [WireClient(stage.url) for _ in range(8)]
+    for client in clients:
+        client.find("STOP")
+    before = [client.bytes for client in clients]
+    time.sleep(6.0)
+    assert stage.panel.popen.poll() is None, "".join(stage.panel.lines[-30:])
+    assert all(client.bytes > received for client, received in zip(clients, before, strict=True))
+    for client in clients:
+        client.close()
+    _alive(stage)
