@@ -75,7 +75,7 @@ class Detector:
         order = np.argsort(key, kind="stable")
         pixels, key = pixels[order], key[order]
         starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if key.size else np.zeros(0, dtype=np.int64)
-        ends = np.r_[starts[1:], key.size]
+        ends = np.r_[starts[1:], key.size] if key.size else starts
         depth = picture.depth_m.reshape(-1).astype(np.float64)
         to_camera = view.camera[:3, :3].T
         up, forward = to_camera @ np.array([0.0, 0.0, 1.0]), to_camera @ np.array([1.0, 0.0, 0.0])

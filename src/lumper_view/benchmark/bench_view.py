@@ -4,6 +4,7 @@ Processor time of this process (all threads), not of the browsers. Peer of the b
 usage: bench_view.py [--quick]
 """
 
+import faulthandler
 import json
 import math
 import os
@@ -40,6 +41,7 @@ from lumper_view.parameters import MarkersParameters, PanelParameters  # noqa: E
 CARTONS = 400
 FOLDER = str(ROOT / "config" / "robot")
 TRAILER = str(ROOT / "config" / "trailer.yaml")
+faulthandler.dump_traceback_later(130, exit=True)
 QUICK = "--quick" in sys.argv
 
 
