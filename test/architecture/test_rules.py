@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = sorted(path for pattern in ("src/*", "native/*", "msg/lumper_msgs") for path in ROOT.glob(f"{pattern}/package.xml"))
+PACKAGES = sorted(
+    path for pattern in ("src/*", "native/*", "msg/lumper_msgs") for path in ROOT.glob(f"{pattern}/package.xml")
+)
 
 
 def test_import_contracts_hold() -> None:
@@ -34,6 +36,10 @@ def test_every_dependency_has_its_line() -> None:
     missing = []
     for line in (ROOT / "requirements" / "base.in").read_text().splitlines():
         name = line.split("#")[0].strip().split("=")[0].split(">")[0].split("<")[0].lower().replace("-", "_")
-        if name and not name.startswith(("colcon", "types_", "scipy_stubs", "setuptools", "wheel")) and name not in page:
+        if (
+            name
+            and not name.startswith(("colcon", "types_", "scipy_stubs", "setuptools", "wheel"))
+            and name not in page
+        ):
             missing.append(name)
     assert not missing, f"docs/dependencies.md lacks {missing}"

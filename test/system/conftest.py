@@ -14,10 +14,11 @@ from typing import Any
 import psutil
 import pytest
 import rclpy
-from lumper_ros.interfaces import ACTIONS, SERVICES, TOPICS, resolve_type
-from lumper_ros.qos import qos
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
+
+from lumper_ros.interfaces import ACTIONS, SERVICES, TOPICS, resolve_type
+from lumper_ros.qos import qos
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILE = ROOT / "launch" / "unload.launch.xml"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from lumper_ros import interfaces
 from lumper_ros.qos import qos
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-import lumper_core
 import peers
 import physics
 import sequence
 import walls
+from numpy.typing import NDArray
+
+import lumper_core
 
 OUTPUT = Path(__file__).resolve().parents[3] / "build" / "bench" / "core.json"
 ACCELERATION_MPS2 = lumper_core.StaticsParameters().acceleration_threshold_mps2
@@ -55,7 +55,9 @@ def accessible(boxes: NDArray[np.void], count: int) -> list[int]:
 
 
 def speed(figures: Figures) -> None:
-    print("\n| N | wall | standing ms | all ms | 50 nearest the door ms | p99 ms of one removal |\n|---|---|---|---|---|---|")
+    print(
+        "\n| N | wall | standing ms | all ms | 50 nearest the door ms | p99 ms of one removal |\n|---|---|---|---|---|---|"
+    )
     rows: dict[int, list[tuple[float, float, float, str]]] = {}
     for count in (50, 100, 200, 400):
         for kind in walls.KINDS:
@@ -102,14 +104,23 @@ def ratios(figures: Figures, quick: bool) -> None:
     for row in rows:
         world.removal(int(row))
     rollout = (time.process_time() - start) / len(rows)
-    put(figures, "ratio_mujoco_rollout_n50", rollout / own, "1", "brick wall, one removal against one rollout", peer=rollout * 1e3)
+    put(
+        figures,
+        "ratio_mujoco_rollout_n50",
+        rollout / own,
+        "1",
+        "brick wall, one removal against one rollout",
+        peer=rollout * 1e3,
+    )
     compas = peers.compas_rbe_s(boxes)
     if compas is None:
         print("core.ratio_compas_rbe_n50: peer absent (compas_cra is not installed or its solver failed)")
     else:
         put(figures, "ratio_compas_rbe_n50", compas / own, "1", "brick wall, detection and RBE", peer=compas * 1e3)
     warm = peers.highspy_warm_s(pile)
-    print(f"highspy warm at N = 49: {'absent' if warm is None else f'{warm * 1e3:.2f} ms'} per removal; ours {own * 1e3:.3f} ms")
+    print(
+        f"highspy warm at N = 49: {'absent' if warm is None else f'{warm * 1e3:.2f} ms'} per removal; ours {own * 1e3:.3f} ms"
+    )
 
 
 def agreement(figures: Figures, quick: bool) -> None:
@@ -132,7 +143,9 @@ def agreement(figures: Figures, quick: bool) -> None:
                 if verdict != 2:
                     proofs += 1
                     verified += lumper_core.check(pile, pile.certificate([int(box_id)])) == ""
-    put(figures, "agreement_highs", same / asked, "1", f"{asked} removals; {verified} of {proofs} certificates verified")
+    put(
+        figures, "agreement_highs", same / asked, "1", f"{asked} removals; {verified} of {proofs} certificates verified"
+    )
 
 
 def disturbed(boxes: NDArray[np.void], seed: int) -> NDArray[np.void]:
@@ -197,12 +210,17 @@ def truth(figures: Figures, quick: bool) -> None:
             collected.setdefault("equilibrium, side friction 0.3", []).append((unsafe(rough.analyse()), fell, hard))
             seen = lumper_core.Pile(disturbed(boxes, seed))
             collected.setdefault("perturbed", []).append((unsafe(seen.analyse()), fell, hard))
-    print("\n| predictor | F1 all | F1 non-trivial | recall | recall non-trivial | all | non-trivial |\n|---|---|---|---|---|---|---|")
+    print(
+        "\n| predictor | F1 all | F1 non-trivial | recall | recall non-trivial | all | non-trivial |\n|---|---|---|---|---|---|---|"
+    )
     for name, parts in collected.items():
         predicted, fell, hard = (np.concatenate([p[k] for p in parts]) for k in range(3))
         every = scores(predicted, fell)
         some = scores(predicted[hard], fell[hard])
-        print(f"| {name} | {every[2]:.3f} | {some[2]:.3f} | {every[0]:.3f} | {some[0]:.3f} | {every[3]} | {some[3]} |", flush=True)
+        print(
+            f"| {name} | {every[2]:.3f} | {some[2]:.3f} | {every[0]:.3f} | {some[0]:.3f} | {every[3]} | {some[3]} |",
+            flush=True,
+        )
         if name == "exact":
             put(figures, "f1_exact", every[2], "1", every[3])
             put(figures, "f1_exact_nontrivial", some[2], "1", some[3])
@@ -238,7 +256,9 @@ def stroke_truth(figures: Figures, quick: bool) -> None:
         recall, precision, f1, words = scores(said[mask], was[mask])
         print(f"| {name} | {recall:.3f} | {precision:.3f} | {f1:.3f} | {words} |")
     every, subset = scores(said, was), scores(said[~alone], was[~alone])
-    note = f"{every[3]}; where the removal alone is stable: recall {subset[0]:.2f}, precision {subset[1]:.2f}, {subset[3]}"
+    note = (
+        f"{every[3]}; where the removal alone is stable: recall {subset[0]:.2f}, precision {subset[1]:.2f}, {subset[3]}"
+    )
     put(figures, "stroke_recall", every[0], "1", note)
     put(figures, "stroke_precision", every[1], "1", note)
 

@@ -49,7 +49,8 @@ def problem(pile: lumper_core.Pile) -> Problem:
             bodies.append((contact["a"], contact["b"]))
             column += 1
     matrix = csc_matrix(
-        (np.concatenate(rows), (np.concatenate(row_index), np.concatenate(column_index))), shape=(6 * len(boxes), column)
+        (np.concatenate(rows), (np.concatenate(row_index), np.concatenate(column_index))),
+        shape=(6 * len(boxes), column),
     )
     wrench = pile.relief().copy()
     wrench[:, 2] -= boxes["mass"] * GRAVITY_MPS2
@@ -81,7 +82,13 @@ def least_slack(task: Problem) -> float:
 
     matrix = hstack([task.matrix, identity(rows), -identity(rows)]).tocsc()
     cost = np.concatenate([np.zeros(columns), np.ones(2 * rows)])
-    result = linprog(cost, A_eq=matrix, b_eq=-task.wrench, bounds=[(0, FORCE_BOUND_N)] * columns + [(0, None)] * (2 * rows), method="highs")
+    result = linprog(
+        cost,
+        A_eq=matrix,
+        b_eq=-task.wrench,
+        bounds=[(0, FORCE_BOUND_N)] * columns + [(0, None)] * (2 * rows),
+        method="highs",
+    )
     return float(result.fun) if result.status == 0 else float("nan")
 
 

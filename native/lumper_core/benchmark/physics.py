@@ -11,16 +11,17 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
-
 import walls
+from numpy.typing import NDArray
 
 MOVED_M = 0.03
 TIME_STEP_S = 0.004
 WATCH_S = 1.5
 QUIET_MPS = 2e-3
 PULL_ACCELERATION_MPS2 = 2.0
-CACHE = Path(os.environ.get("LUMPER_CORE_CACHE", Path(__file__).resolve().parents[3] / "build" / "cache" / "lumper_core"))
+CACHE = Path(
+    os.environ.get("LUMPER_CORE_CACHE", Path(__file__).resolve().parents[3] / "build" / "cache" / "lumper_core")
+)
 # The hold, by unit of mass: suction cups and arm give way (25 kN/m at 10 kg), and let go at what six zones hold. A rigid hold
 # would press a tilting neighbour against the load with kilonewtons and carry it along.
 HOLD_STIFFNESS = 2500.0
@@ -59,7 +60,9 @@ class World:
             px, py, pz = box["position"]
             bodies.append(
                 f'<body name="b{i}" pos="{px!r} {py!r} {pz!r}" quat="{w!r} {x!r} {y!r} {z!r}"><freejoint/>'
-                f'<geom type="box" size="{hx!r} {hy!r} {hz!r}" mass="{box["mass"]!r}"/></body>'.replace("np.float64(", "").replace(")", "")
+                f'<geom type="box" size="{hx!r} {hy!r} {hz!r}" mass="{box["mass"]!r}"/></body>'.replace(
+                    "np.float64(", ""
+                ).replace(")", "")
             )
         text = _MODEL.format(
             dt=TIME_STEP_S, mu=friction, half=walls.WIDTH_M / 2, back=walls.BACK_M, bodies="\n".join(bodies)
@@ -116,7 +119,9 @@ class World:
         self.hide(index)
         return self.watch([index], WATCH_S)
 
-    def stroke(self, index: int, lift_m: float, extract_m: NDArray[np.float64], speed_mps: float, tilt_rad: float = 0.0) -> float:
+    def stroke(
+        self, index: int, lift_m: float, extract_m: NDArray[np.float64], speed_mps: float, tilt_rad: float = 0.0
+    ) -> float:
         """Displacement of the worst other carton when this one is lifted, tilted and drawn out as a stroke says."""
         self.reset()
         self.grab(index)
@@ -129,7 +134,9 @@ class World:
         """Draw out cartons held together, let them vanish, and wait until the rest is quiet."""
         # The rest of a group is made to follow its first carton by being drawn with the same motion.
         self.grab(load[0])
-        self.followers = [(self.model.body(f"b{i}").id, self.data.xpos[self.model.body(f"b{i}").id] - self.target) for i in load[1:]]
+        self.followers = [
+            (self.model.body(f"b{i}").id, self.data.xpos[self.model.body(f"b{i}").id] - self.target) for i in load[1:]
+        ]
         self.follow(load[0], lift_m, extract_m, speed_mps, tilt_rad, stop=False)
         for index in load:
             self.hide(index)
@@ -184,7 +191,7 @@ class World:
                 angle = -tilt_rad * (k + 1) / steps
                 turn = np.array([np.cos(angle / 2), 0.0, np.sin(angle / 2), 0.0])
                 mujoco.mju_mulQuat(self.target_quat, turn, quat)
-                self.target = start + [0.0, 0.0, TILT_RISE_M * (k + 1) / steps]
+                self.target = start + np.array([0.0, 0.0, TILT_RISE_M * (k + 1) / steps])
                 self.step()
             start = self.target.copy()
         for direction, length, speed in (
@@ -236,15 +243,34 @@ def strokes(boxes: NDArray[np.void], grasps: NDArray[np.void]) -> NDArray[np.flo
     """(K,) displacement of the worst other carton for each stroke (GRASP_DTYPE, single cartons)."""
     row = {int(box_id): i for i, box_id in enumerate(boxes["id"])}
     asked = [
-        [row[int(g["ids"][0])], round(float(g["lift"]), 6), *np.round(g["extract"], 6).tolist(), float(g["speed_limit"]), float(g["tilt"])]
+        [
+            row[int(g["ids"][0])],
+            round(float(g["lift"]), 6),
+            *np.round(g["extract"], 6).tolist(),
+            float(g["speed_limit"]),
+            float(g["tilt"]),
+        ]
         for g in grasps
     ]
     results = []
     world = None
     for index, lift, ex, ey, ez, speed, tilt in asked:
-        key = {"index": index, "lift": lift, "extract": [ex, ey, ez], "speed": speed, "tilt": tilt, "hold": [HOLD_STIFFNESS, HOLD_DAMPING, HOLD_N, SHEAR_N, HOLD_NM, TILT_RISE_M]}
+        key = {
+            "index": index,
+            "lift": lift,
+            "extract": [ex, ey, ez],
+            "speed": speed,
+            "tilt": tilt,
+            "hold": [HOLD_STIFFNESS, HOLD_DAMPING, HOLD_N, SHEAR_N, HOLD_NM, TILT_RISE_M],
+        }
 
-        def work(index: int = index, lift: float = lift, extract: tuple[float, float, float] = (ex, ey, ez), speed: float = speed, tilt: float = tilt) -> NDArray[np.float64]:
+        def work(
+            index: int = index,
+            lift: float = lift,
+            extract: tuple[float, float, float] = (ex, ey, ez),
+            speed: float = speed,
+            tilt: float = tilt,
+        ) -> NDArray[np.float64]:
             nonlocal world
             world = world or World(boxes)
             return np.array([world.stroke(index, lift, np.array(extract), speed, tilt)])
@@ -256,7 +282,9 @@ def strokes(boxes: NDArray[np.void], grasps: NDArray[np.void]) -> NDArray[np.flo
 def cached(name, boxes, question, work):  # type: ignore[no-untyped-def]
     """`work()` or what it returned for the same boxes and question before."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([REVISION, name, question, mujoco.__version__, TIME_STEP_S, MOVED_M], sort_keys=True).encode())
+    digest.update(
+        json.dumps([REVISION, name, question, mujoco.__version__, TIME_STEP_S, MOVED_M], sort_keys=True).encode()
+    )
     for field in ("position", "orientation", "size", "mass", "friction"):
         digest.update(np.ascontiguousarray(boxes[field]).tobytes())
     path = CACHE / f"{name}-{digest.hexdigest()[:24]}.npy"

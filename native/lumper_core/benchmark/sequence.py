@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import physics
+import walls
 from numpy.typing import NDArray
 
 import lumper_core
-import physics
-import walls
 
 FALLEN_M = 0.10
 FALL_COST_S = 15.0

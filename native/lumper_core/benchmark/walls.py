@@ -14,7 +14,9 @@ FRICTION = 0.5
 GAP_M = 0.003
 
 
-def _record(rows: list[tuple[float, float, float, float, float, float, float]], rng: np.random.Generator) -> NDArray[np.void]:
+def _record(
+    rows: list[tuple[float, float, float, float, float, float, float]], rng: np.random.Generator
+) -> NDArray[np.void]:
     """rows: x y z of the centre, size x y z, rotation about y."""
     boxes = np.zeros(len(rows), lumper_core.BOX_DTYPE)
     boxes["id"] = np.arange(1, len(rows) + 1)

@@ -1,5 +1,5 @@
-// Feeds a fuzz target with seeded random bytes for a bounded CPU time, then stops. The target has libFuzzer's signature, so
-// that it also builds with -fsanitize=fuzzer and without this file.
+// Feeds a fuzz target with seeded random bytes for a bounded CPU time, then stops. The target has libFuzzer's
+// signature, so that it also builds with -fsanitize=fuzzer and without this file.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -43,8 +43,9 @@ class Input {
         const double size = snap ? 0.1 * (1 + byte() % 5) : 0.05 + unit();
         box.size[k] = damaged(size);
       }
-      box.position = Vec3(damaged(6.0 + (snap ? 0.1 * (byte() % 10) : unit())), -0.5 + (snap ? 0.1 * (byte() % 10) : unit()),
-                          0.5 * box.size.z() + (snap ? 0.1 * (byte() % 12) : 2.0 * unit()));
+      box.position =
+          Vec3(damaged(6.0 + (snap ? 0.1 * (byte() % 10) : unit())), -0.5 + (snap ? 0.1 * (byte() % 10) : unit()),
+               0.5 * box.size.z() + (snap ? 0.1 * (byte() % 12) : 2.0 * unit()));
       if (byte() < 60) {
         box.orientation = Quaternion(damaged(unit() - 0.5), unit() - 0.5, unit() - 0.5, unit());
         if (byte() < 250) {

@@ -545,10 +545,9 @@ PYBIND11_MODULE(_core, m) {
       py::arg("pile"), py::arg("certificate"));
 
   py::class_<Pick>(m, "Pick")
-      .def_property_readonly("carton_ids",
-                             [](const Pick& p) {
-                               return std::vector<uint32_t>(p.grasp.ids.begin(), p.grasp.ids.begin() + p.grasp.count);
-                             })
+      .def_property_readonly(
+          "carton_ids",
+          [](const Pick& p) { return std::vector<uint32_t>(p.grasp.ids.begin(), p.grasp.ids.begin() + p.grasp.count); })
       .def_property_readonly("_stroke", [](const Pick& p) { return static_cast<int>(p.grasp.stroke); })
       .def_property_readonly("grasp_position", [](const Pick& p) { return vec(p.grasp.position); })
       .def_property_readonly("grasp_orientation", [](const Pick& p) { return vec(p.grasp.orientation); })
@@ -575,7 +574,9 @@ PYBIND11_MODULE(_core, m) {
       .def_readonly("limit", &Rejection::limit)
       .def_readonly("because_of", &Rejection::because_of)
       .def_readonly("text", &Rejection::text);
-  py::class_<LeastBad>(m, "LeastBad").def_readonly("pick", &LeastBad::pick).def_readonly("rejection", &LeastBad::rejection);
+  py::class_<LeastBad>(m, "LeastBad")
+      .def_readonly("pick", &LeastBad::pick)
+      .def_readonly("rejection", &LeastBad::rejection);
   py::class_<Plan>(m, "Plan")
       .def_property_readonly("_outcome", [](const Plan& p) { return static_cast<int>(p.outcome); })
       .def_readonly("text", &Plan::text)
@@ -607,8 +608,8 @@ PYBIND11_MODULE(_core, m) {
             if (!reach.is_none()) {
               request.reach = [&reach](const std::vector<Grasp>& grasps) {
                 py::gil_scoped_acquire acquire;
-                const auto times = py::cast<py::array_t<double, py::array::c_style | py::array::forcecast>>(
-                    reach(to_array(grasps)));
+                const auto times =
+                    py::cast<py::array_t<double, py::array::c_style | py::array::forcecast>>(reach(to_array(grasps)));
                 return std::vector<double>(times.data(), times.data() + times.size());
               };
             }

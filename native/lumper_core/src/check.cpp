@@ -39,8 +39,8 @@ std::string check_balance(const ContactGraph& graph, const Certificate& certific
       const double along2 = std::abs(patch.tangent2.dot(f));
       if (!(along1 + along2 <= patch.friction * normal + kConeTolerance_n) || !(normal >= -kConeTolerance_n)) {
         std::ostringstream text;
-        text << "force outside the friction cone at contact " << p << ": normal " << normal << " N, tangential " << along1
-             << " and " << along2 << " N, friction " << patch.friction;
+        text << "force outside the friction cone at contact " << p << ": normal " << normal << " N, tangential "
+             << along1 << " and " << along2 << " N, friction " << patch.friction;
         return text.str();
       }
       const auto add = [&](int32_t body, double sign) {

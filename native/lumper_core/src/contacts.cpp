@@ -11,7 +11,8 @@ constexpr double kCell_m = 0.5;
 constexpr double kSupportNormalZ = 0.5;  // a contact whose normal is within 60 deg of vertical carries weight
 constexpr double kParallel_rad = 0.03;
 constexpr double kLineSlack_m = 0.002;
-// Normals this close to level or plumb are taken as such: pose noise must not make two side faces carry weight as a wedge.
+// Normals this close to level or plumb are taken as such: pose noise must not make two side faces carry weight as a
+// wedge.
 constexpr double kPlumb = 0.03;
 constexpr double kShrinkKeep = 0.15;  // a patch narrower than twice the shrink keeps this part of its size
 
@@ -84,7 +85,8 @@ void shrink_polygon(double shrink, const Vec3& normal, Polygon* polygon) {
   centre /= polygon->count;
   Polygon shrunk = *polygon;
   for (int i = 0; i < polygon->count && shrunk.count > 0; ++i) {
-    const Vec3 edge = polygon->points[static_cast<size_t>((i + 1) % polygon->count)] - polygon->points[static_cast<size_t>(i)];
+    const Vec3 edge =
+        polygon->points[static_cast<size_t>((i + 1) % polygon->count)] - polygon->points[static_cast<size_t>(i)];
     if (edge.norm() < 1e-9) {
       continue;
     }

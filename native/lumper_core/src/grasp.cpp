@@ -7,12 +7,12 @@
 namespace lumper_core {
 namespace {
 
-constexpr double kFacing = 0.9;          // cosine between a face's normal and the direction it counts for
+constexpr double kFacing = 0.9;  // cosine between a face's normal and the direction it counts for
 constexpr double kCarryAcceleration_mps2 = 2.0;
-constexpr double kOverlap_m = 0.01;      // neighbours that reach this little into the swept space are brushed, not hit
-constexpr double kHeadroom_m = 0.45;     // gripper and wrist above a top grasp
-constexpr double kDeepest_m = 0.61;      // a carton of unknown depth is pulled as far as the deepest one
-constexpr double kTopReach_m = 2.25;     // the arm cannot come from above higher than this under a 2.7 m roof
+constexpr double kOverlap_m = 0.01;   // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
+constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
+constexpr double kTopReach_m = 2.25;  // the arm cannot come from above higher than this under a 2.7 m roof
 
 struct FaceView {
   Vec3 centre, normal, u, v;  // u, v: unit, along the face
@@ -187,7 +187,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
           use = (weight + carry + tipping) / (held * gripper_.zone_force_n);
         } else {
           const double tip = weight * std::abs((centre_of_mass - zone_centre).dot(z));
-          const double shear = std::hypot(weight + 0.5 * carry, carry) / (held * gripper_.zone_force_n * gripper_.shear_friction);
+          const double shear =
+              std::hypot(weight + 0.5 * carry, carry) / (held * gripper_.zone_force_n * gripper_.shear_friction);
           // Sliding loads all cups, tipping the upper ones: they add as in an elliptical interaction.
           use = std::hypot(shear, tip / std::max(1e-6, gripper_.zone_force_n * lever));
         }
@@ -227,7 +228,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
   const Mat3 in_tool = grasp->load_orientation.toRotationMatrix();
   grasp->size = in_tool.cwiseAbs() * load.size;
 
-  // Laid down as it stands, turned so that the tool points across the belt (front grasp) or the long side lies along it.
+  // Laid down as it stands, turned so that the tool points across the belt (front grasp) or the long side lies along
+  // it.
   const Mat3 load_axes = load.orientation.toRotationMatrix();
   const Vec3 extent = load_axes.cwiseAbs() * load.size;
   double yaw = std::abs(z.z()) > 0.5 ? 0.0 : -0.5 * M_PI;
@@ -255,8 +257,8 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     high = high.cwiseMax(graph.high(slot));
     for (const int32_t index : graph.patches_of(slot)) {
       const Patch& patch = graph.patches()[static_cast<size_t>(index)];
-      carries = carries || (patch.support && patch.a == slot &&
-                            std::find(slots.begin(), slots.end(), patch.b) == slots.end());
+      carries = carries ||
+                (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end());
     }
     const Box& box = graph.box(slot);
     FaceView face;
@@ -388,8 +390,8 @@ void GraspFinder::find(const ContactGraph& graph, int32_t slot, const std::vecto
   strokes(graph, {slot}, unknown, grasps, why_not);
 }
 
-void GraspFinder::find_pairs(const ContactGraph& graph, int32_t slot,
-                             const std::vector<std::pair<Vec3, Vec3>>& unknown, std::vector<Grasp>* grasps) const {
+void GraspFinder::find_pairs(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
+                             std::vector<Grasp>* grasps) const {
   if (parameters_.max_group < 2) {
     return;
   }

@@ -36,8 +36,8 @@ std::string names(const std::vector<uint32_t>& ids) {
 /// Half extents of a box along the trailer's axes.
 Vec3 half_extents(const Box& box) { return box.orientation.toRotationMatrix().cwiseAbs() * (0.5 * box.size); }
 
-/// Cartons anywhere above the load's footprint. Seen boxes may stand apart by more than the contact tolerance, so a whole
-/// column counts as resting on its foot, whatever the contacts say.
+/// Cartons anywhere above the load's footprint. Seen boxes may stand apart by more than the contact tolerance, so a
+/// whole column counts as resting on its foot, whatever the contacts say.
 std::vector<uint32_t> above(const ContactGraph& graph, const std::vector<int32_t>& load) {
   constexpr double kOverlap = 0.02;
   std::vector<uint32_t> found;
@@ -134,8 +134,8 @@ double Planner::seconds(const Grasp& grasp, const BasePose& base) const {
   if (reach > arm_.reach_max_m || reach < arm_.reach_min_m) {
     return kNoTime;
   }
-  const Vec3 infeed =
-      to_trailer(base, Vec3(conveyor_.infeed_x_m, conveyor_.infeed_y_m, conveyor_.infeed_z_m + grasp.place_position.z()));
+  const Vec3 infeed = to_trailer(
+      base, Vec3(conveyor_.infeed_x_m, conveyor_.infeed_y_m, conveyor_.infeed_z_m + grasp.place_position.z()));
   const double distance = (grasp.position - infeed).norm();
   return travel_s(distance, arm_.tool_speed_mps, arm_.tool_acceleration_mps2) +
          travel_s(distance, arm_.carry_speed_mps, 0.7 * arm_.tool_acceleration_mps2);
@@ -161,7 +161,11 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     if (failed != request.failed.end() && failed->second >= request.max_failed) {
       std::ostringstream text;
       text << failed->second << " attempts failed";
-      reject({id, Reason::kFailedBefore, static_cast<double>(failed->second), static_cast<double>(request.max_failed), {},
+      reject({id,
+              Reason::kFailedBefore,
+              static_cast<double>(failed->second),
+              static_cast<double>(request.max_failed),
+              {},
               text.str()});
       return true;
     }
@@ -262,8 +266,8 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     // Why an unsafe way is not taken; it is also kept as an option for a person.
     const auto blame = [&](const Option& option, const Removal& alone) {
       const uint32_t id = option.grasp.ids[0];
-      const bool unstable = alone.verdict == Verdict::kCollapses &&
-                            alone.acceleration >= statics_parameters_.acceleration_threshold_mps2;
+      const bool unstable =
+          alone.verdict == Verdict::kCollapses && alone.acceleration >= statics_parameters_.acceleration_threshold_mps2;
       Rejection rejection;
       rejection.carton_id = id;
       for (const int32_t slot : option.stroke.falls) {
@@ -347,7 +351,8 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       const Removal& alone = known->second;
       option.stroke = predict_stroke(graph_, *statics_, option.grasp, alone, parameters_);
       option.grasp.speed_limit = std::min(option.grasp.speed_limit, option.stroke.speed_limit_mps);
-      option.risk_s = parameters_.fall_cost_s * 0.01 * std::min(1.0, option.stroke.displacement_m / parameters_.stroke_limit_m);
+      option.risk_s =
+          parameters_.fall_cost_s * 0.01 * std::min(1.0, option.stroke.displacement_m / parameters_.stroke_limit_m);
       if (option.stroke.safe) {
         safe.push_back(i);
         if (option.grasp.count == 1) {
@@ -400,8 +405,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     chosen = safe.front();
 
     const Option& best = options[chosen];
-    plan.picks.push_back(
-        {best.grasp, best.stroke.acceleration, best.expected_s, best.risk_s, best.stroke.certificate});
+    plan.picks.push_back({best.grasp, best.stroke.acceleration, best.expected_s, best.risk_s, best.stroke.certificate});
     plan.expected_s += best.expected_s;
     if (first_step) {
       for (const auto& [id, index] : best_of) {

@@ -8,9 +8,9 @@
 namespace lumper_core {
 namespace {
 
-constexpr double kLength_m = 0.3;       // makes angular unknowns comparable to linear ones
-constexpr double kCompliance = 1e-7;    // (m/s^2) / N: the proximal weight of the multipliers
-constexpr double kBalance_n = 1e-5;     // a box is balanced when no component of its residual exceeds this
+constexpr double kLength_m = 0.3;     // makes angular unknowns comparable to linear ones
+constexpr double kCompliance = 1e-7;  // (m/s^2) / N: the proximal weight of the multipliers
+constexpr double kBalance_n = 1e-5;   // a box is balanced when no component of its residual exceeds this
 constexpr double kGradient_n = 1e-7;
 constexpr int kMaxNewton = 80;
 constexpr int kMaxOuter = 30;
@@ -651,7 +651,8 @@ Statics::Outcome Statics::run(Removal* removal, bool standing) {
     join(slot);
     // Whatever else is out of balance and rests on the set can only be balanced together with it.
     for (const auto& entry : heap_) {
-      if (residual_[static_cast<size_t>(entry.second)].cwiseAbs().maxCoeff() > kBalance_n && rests_on_set(entry.second)) {
+      if (residual_[static_cast<size_t>(entry.second)].cwiseAbs().maxCoeff() > kBalance_n &&
+          rests_on_set(entry.second)) {
         join(entry.second);
       }
     }

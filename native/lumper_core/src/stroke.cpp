@@ -27,14 +27,15 @@ StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, con
   worsen(gone);
   prediction.speed_limit_mps = grasp.speed_limit;
 
-  const bool falls = gone.verdict == Verdict::kUndecided ||
-                     (gone.verdict == Verdict::kCollapses &&
-                      gone.acceleration >= graph.parameters().acceleration_threshold_mps2);
+  const bool falls =
+      gone.verdict == Verdict::kUndecided ||
+      (gone.verdict == Verdict::kCollapses && gone.acceleration >= graph.parameters().acceleration_threshold_mps2);
   // A tilted load keeps only its rear edge down, a lifted one nothing: neither drags what it stood on.
   const bool drags = grasp.stroke == Stroke::kFrontPull || grasp.stroke == Stroke::kSlowPull;
   if (drags && !falls) {
-    // The load slides along -x on what it stands on and under what rests on it. The hold keeps its height, so a neighbour
-    // that starts to tip wedges itself under the load until the cups give way: the press grows to what they hold.
+    // The load slides along -x on what it stands on and under what rests on it. The hold keeps its height, so a
+    // neighbour that starts to tip wedges itself under the load until the cups give way: the press grows to what they
+    // hold.
     std::vector<Load> loads;
     for (const int32_t slot : removed) {
       for (const int32_t index : graph.patches_of(slot)) {

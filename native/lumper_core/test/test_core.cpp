@@ -18,7 +18,8 @@ Box make(uint32_t id, Vec3 position, Vec3 size, double mass = 10.0) {
 }
 
 struct World {
-  explicit World(const std::vector<Box>& boxes, StaticsParameters parameters = {}) : graph({}, parameters), statics(graph) {
+  explicit World(const std::vector<Box>& boxes, StaticsParameters parameters = {})
+      : graph({}, parameters), statics(graph) {
     for (const Box& box : checked(boxes, parameters, nullptr)) {
       graph.add(box);
     }
@@ -106,8 +107,8 @@ TEST(Statics, ACounterweightThatGoesLetsTheBeamTip) {
 
 TEST(Statics, SideWallsDoNotCarry) {
   // Squeezed between two others without a support of its own once the lower one is gone.
-  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube), make(3, {5.0, 0.403, 0.6}, {0.4, 0.4, 1.2}),
-               make(4, {5.0, -0.403, 0.6}, {0.4, 0.4, 1.2})});
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube),
+               make(3, {5.0, 0.403, 0.6}, {0.4, 0.4, 1.2}), make(4, {5.0, -0.403, 0.6}, {0.4, 0.4, 1.2})});
   EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
 }
 
@@ -205,7 +206,8 @@ TEST(Plan, EveryCartonIsPickedOrExplained) {
 }
 
 TEST(Plan, SkippedFailedAndDoubtfulCartonsAreNotTaken) {
-  std::vector<Box> boxes = {make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, 0.0, 0.2}, kCube), make(3, {5.0, 0.6, 0.2}, kCube)};
+  std::vector<Box> boxes = {make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, 0.0, 0.2}, kCube),
+                            make(3, {5.0, 0.6, 0.2}, kCube)};
   boxes[2].confidence = 0.1;
   Planner planner({}, {}, {}, {}, {}, {});
   PlanRequest request;

@@ -5,14 +5,14 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import peers
 import pytest
+import walls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import lumper_core
-import peers
-import walls
 from lumper_core import __main__ as command
 
 
@@ -29,7 +29,9 @@ def boxes_of(*rows: tuple[tuple[float, float, float], tuple[float, float, float]
 
 
 def wall() -> NDArray[np.void]:
-    return boxes_of(*[((5.0, -0.8 + 0.41 * k, 0.2 + 0.4 * level), (0.4, 0.4, 0.4)) for level in range(3) for k in range(4)])
+    return boxes_of(
+        *[((5.0, -0.8 + 0.41 * k, 0.2 + 0.4 * level), (0.4, 0.4, 0.4)) for level in range(3) for k in range(4)]
+    )
 
 
 @pytest.mark.parametrize("kind", walls.KINDS)
@@ -113,7 +115,9 @@ def test_ten_thousand_boxes_and_twins_are_refused_by_name() -> None:
 
 
 def test_overlapping_and_floating_boxes_are_told() -> None:
-    pile = lumper_core.Pile(boxes_of(((5, 0, 0.2), (0.4, 0.4, 0.4)), ((5, 0.1, 0.3), (0.4, 0.4, 0.4)), ((5, 1, 2), (0.3, 0.3, 0.3))))
+    pile = lumper_core.Pile(
+        boxes_of(((5, 0, 0.2), (0.4, 0.4, 0.4)), ((5, 0.1, 0.3), (0.4, 0.4, 0.4)), ((5, 1, 2), (0.3, 0.3, 0.3)))
+    )
     assert any("interpenetrate" in text for text in pile.warnings())
     assert 3 in pile.unexplained()
 
@@ -207,7 +211,8 @@ def test_separate_objects_in_separate_threads_give_the_same_answers() -> None:
 def test_the_command_plans_a_file_and_draws_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "boxes": [
-            {"id": int(b["id"]), "position": b["position"].tolist(), "size": b["size"].tolist(), "mass": 8.0} for b in wall()
+            {"id": int(b["id"]), "position": b["position"].tolist(), "size": b["size"].tolist(), "mass": 8.0}
+            for b in wall()
         ]
     }
     path = tmp_path / "wall.json"

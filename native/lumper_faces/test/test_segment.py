@@ -1,8 +1,9 @@
 """lumper_faces on exact scenes whose answer is known by construction."""
 
-import lumper_faces
 import numpy as np
 import pytest
+
+import lumper_faces
 
 WIDTH, HEIGHT, FOCAL = 320, 240, 300.0
 INTRINSICS = (FOCAL, FOCAL, 159.5, 119.5)
@@ -13,7 +14,9 @@ def rays() -> np.ndarray:
     return np.stack([(u - INTRINSICS[2]) / FOCAL, (v - INTRINSICS[3]) / FOCAL, np.ones(u.shape)], axis=-1)
 
 
-def scene(rectangles: list[tuple[float, float, float, float, float]], far_m: float, noise: float, seed: int) -> np.ndarray:
+def scene(
+    rectangles: list[tuple[float, float, float, float, float]], far_m: float, noise: float, seed: int
+) -> np.ndarray:
     """Upright rectangles (x, y, width, height, depth) m before a wall at `far_m`; sigma of depth = noise z^2."""
     z = np.full((HEIGHT, WIDTH), far_m)
     r = rays()
@@ -47,8 +50,14 @@ def test_noise_is_estimated():
 
 def test_a_hidden_side_is_said_to_be_hidden():
     # The nearer rectangle covers the right part of the farther one.
-    found = lumper_faces.segment(scene([(0.0, 0.0, 0.5, 0.4, 1.9), (0.25, 0.0, 0.3, 0.5, 1.3)], 3.0, 0.0005, 1), INTRINSICS)
-    behind = [i for i in range(len(found["centre"])) if abs(found["centre"][i][2] - 1.9) < 0.05 and found["size"][i].max() < 0.8]
+    found = lumper_faces.segment(
+        scene([(0.0, 0.0, 0.5, 0.4, 1.9), (0.25, 0.0, 0.3, 0.5, 1.3)], 3.0, 0.0005, 1), INTRINSICS
+    )
+    behind = [
+        i
+        for i in range(len(found["centre"]))
+        if abs(found["centre"][i][2] - 1.9) < 0.05 and found["size"][i].max() < 0.8
+    ]
     assert len(behind) == 1
     assert found["hidden"][behind[0]].sum() == 1
 

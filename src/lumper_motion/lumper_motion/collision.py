@@ -306,9 +306,11 @@ class CollisionChecker:
                 meetings.append((a.shapes[closeness], b.shapes[closeness], f"{a.name} and {b.name}"))
         if self._load is not None:
             held = self._load.shapes[closeness]
-            for shape in self._static:
-                if closeness in shape.shapes and _load_can_meet(shape.name):
-                    meetings.append((held, shape.shapes[closeness], f"held carton and {shape.name}"))
+            meetings += [
+                (held, shape.shapes[closeness], f"held carton and {shape.name}")
+                for shape in self._static
+                if closeness in shape.shapes and _load_can_meet(shape.name)
+            ]
         return meetings
 
     def _touches_itself(self, closeness: Closeness) -> str:

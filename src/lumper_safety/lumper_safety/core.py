@@ -150,6 +150,9 @@ class SafetyMonitor(Core):
             self._seen(state, now)
             self._estop(bool(message.data), now)
             return ""
+        if not self._clock.started:
+            # Until the first /clock no stamp can be judged: nothing that bears one has been seen.
+            return ""
         stamp_s = stamp_of(message)
         fault = inputs.stamp_fault(stamp_s, now.ros_s, self._limits.future_s * self._clock.rate)
         if fault:

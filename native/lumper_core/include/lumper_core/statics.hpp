@@ -49,7 +49,8 @@ class Statics {
   /// Take `removed` away and put `loads` on.
   Removal analyse(const std::vector<int32_t>& removed, const std::vector<Load>& loads = {});
   Certificate certify(const std::vector<int32_t>& removed);
-  /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the removal.
+  /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the
+  /// removal.
   bool nontrivial(const std::vector<int32_t>& slots) const;
   /// All that presses up on a box from below in the stored balance, N.
   double load_on(int32_t slot) const;

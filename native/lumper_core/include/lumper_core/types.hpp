@@ -82,8 +82,9 @@ double thread_cpu_s();
 /// FNV-1a over bytes; `hash` continues an earlier one.
 uint64_t fnv1a(const void* data, size_t size, uint64_t hash = 0xcbf29ce484222325ULL);
 
-/// Check every box and apply the stated repairs (quaternions within 1e-3 of unit are normalised; each repair is named in
-/// `warnings`). Throws InputError naming box and field.
-std::vector<Box> checked(std::vector<Box> boxes, const StaticsParameters& parameters, std::vector<std::string>* warnings);
+/// Check every box and apply the stated repairs (quaternions within 1e-3 of unit are normalised; each repair is named
+/// in `warnings`). Throws InputError naming box and field.
+std::vector<Box> checked(std::vector<Box> boxes, const StaticsParameters& parameters,
+                         std::vector<std::string>* warnings);
 
 }  // namespace lumper_core

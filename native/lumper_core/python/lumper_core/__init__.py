@@ -2,7 +2,6 @@
 
 from enum import IntEnum
 
-from . import _core
 from ._core import (
     BOX_DTYPE,
     CONTACT_DTYPE,

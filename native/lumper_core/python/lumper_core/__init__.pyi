@@ -169,9 +169,7 @@ class PlanParameters:
 class Pile:
     """A standing pile and its balance. Not thread-safe by itself; use one object per thread."""
 
-    def __init__(
-        self, boxes: Record, trailer: Trailer = ..., parameters: StaticsParameters = ...
-    ) -> None:
+    def __init__(self, boxes: Record, trailer: Trailer = ..., parameters: StaticsParameters = ...) -> None:
         """`boxes`: (N,) of BOX_DTYPE. Raises InputError."""
     def __len__(self) -> int: ...
     def add(self, boxes: Record) -> None:
@@ -189,7 +187,7 @@ class Pile:
         """What happens when each box alone is taken away: (K,) of REMOVAL_DTYPE in the order of ids (None: all boxes)."""
     def analyse_group(self, ids: Sequence[int]) -> Record:
         """What happens when all these boxes are taken away together: one REMOVAL_DTYPE record."""
-    def certificate(self, ids: Sequence[int]) -> "Certificate":
+    def certificate(self, ids: Sequence[int]) -> Certificate:
         """Analyse the removal of these boxes together, and hand out its proof."""
     def falls(self, certificate: Certificate) -> list[int]:
         """Ids of the boxes that a collapse takes along, worst first."""

@@ -56,9 +56,13 @@ def draw(boxes: NDArray[np.void], plan: Plan, path: str) -> None:
             Poly3DCollection([points[list(f)] for f in faces], facecolor=colour, edgecolor="#333333", linewidth=0.4)
         )
         if box_id in order:
-            axes.text(points[:, 0].min() - 0.05, *box["position"][1:], order[box_id], fontsize=12, weight="bold", zorder=9)
+            axes.text(
+                points[:, 0].min() - 0.05, *box["position"][1:], order[box_id], fontsize=12, weight="bold", zorder=9
+            )
     low, high = boxes["position"].min(axis=0) - 0.5, boxes["position"].max(axis=0) + 0.5
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2]), xlabel="x m", ylabel="y m", zlabel="z m")
+    axes.set(
+        xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(0, high[2]), xlabel="x m", ylabel="y m", zlabel="z m"
+    )
     axes.set_box_aspect(np.maximum(high - [low[0], low[1], 0.0], 0.1))
     axes.view_init(elev=18, azim=205)
     axes.legend(handles=[Patch(color=c, label="pick" if r is None else r.name.lower()) for r, c in COLOURS.items()])

@@ -30,7 +30,9 @@ def _from_json(document: Any) -> tuple[NDArray[np.void], Trailer]:
                 raise _fault(i, name, f"row {i}: {name} is missing")
         for name, value in entry.items():
             if name not in (BOX_DTYPE.names or ()):
-                raise _fault(i, name, f"row {i}: {name} is not a field of a box; fields: {', '.join(BOX_DTYPE.names or ())}")
+                raise _fault(
+                    i, name, f"row {i}: {name} is not a field of a box; fields: {', '.join(BOX_DTYPE.names or ())}"
+                )
             try:
                 boxes[name][i] = value
             except (TypeError, ValueError, OverflowError) as error:
@@ -67,7 +69,7 @@ def _from_mcap(path: Path) -> tuple[NDArray[np.void], Trailer]:
     last = None
     schema = None
     with path.open("rb") as stream:
-        for found, channel, message in make_reader(stream).iter_messages():
+        for found, _channel, message in make_reader(stream).iter_messages():
             if found is not None and found.name == "lumper_msgs/msg/Wall":
                 schema, last = found, message
     if schema is None or last is None:
