@@ -169,6 +169,10 @@ class Core:
     Methods are never called concurrently. `restore` is called once before any other, with what was persisted.
     """
 
+    def origin(self) -> Mapping[str, Any]:
+        """What this object was built with besides parameters and files (drawn ids), JSON-able: a replayer builds it alike."""
+        return {}
+
     def restore(self, records: Mapping[str, Mapping[str, Any]], now: Now) -> Effects:
         """Take what `Persist` wrote in earlier lives: kind -> key -> record."""
         return NOTHING
@@ -221,4 +225,8 @@ class Core:
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
         """A `Persist` could not be written; the effects after it were dropped."""
+        return NOTHING
+
+    def observed(self, name: str, value: Any, now: Now) -> Effects:
+        """The node's own shell found out something that no topic tells; `value` is JSON-able."""
         return NOTHING

@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from lumper_ros import core as c
-from lumper_ros import interfaces
+from lumper_ros import interfaces, journal
 from lumper_ros.clients import CHECK_PERIOD_S, GoalSender, ServiceCaller
 from lumper_ros.parameters import ParameterError, from_mapping, spec_of
 from lumper_ros.qos import qos
@@ -87,10 +87,18 @@ def state_path(node: Node) -> Path:
 class Host:
     """Runs one Core on one node. All methods but `inject` belong to the executor's thread."""
 
-    def __init__(self, node: Node, spinner: Spinner, core: c.Core, tick_hz: float, name: str) -> None:
+    def __init__(
+        self, node: Node, spinner: Spinner, core: c.Core, tick_hz: float, name: str, parameters: Any = None
+    ) -> None:
+        """
+        Args:
+            parameters: what `core` was built from; None = this node keeps no journal.
+        """
         self._node = node
         self._spinner = spinner
-        self._core = core
+        kept = parameters is not None and journal.wanted() and name in interfaces.TOPICS[journal.TOPIC].publishers
+        self._journal = journal.Journalled(core, name, parameters) if kept else None
+        self._core: c.Core = self._journal or core
         self._tick_hz = tick_hz
         self._name = name
         self._log = node.get_logger()
@@ -109,14 +117,18 @@ class Host:
 
     @property
     def core(self) -> c.Core:
-        return self._core
+        return self._core if self._journal is None else self._journal.inner
 
     def now(self) -> c.Now:
         return c.Now(self._clock.now().nanoseconds * 1e-9, time.monotonic(), time.time())
 
     def inject(self, function: Callable[[c.Core, c.Now], c.Effects]) -> None:
         """Run `function(core, now)` on the executor's thread and carry out what it returns. Callable from any thread."""
-        self._spinner.call_soon(lambda: self._call(lambda now: function(self._core, now)))
+        self._spinner.call_soon(lambda: self._call(lambda now: function(self.core, now)))
+
+    def observe(self, name: str, value: Any) -> None:
+        """Tell the core what this node's shell found out (`Core.observed`). Callable from any thread."""
+        self._spinner.call_soon(lambda: self._call(lambda now: self._core.observed(name, value, now)))
 
     def start(self) -> None:
         """Open all endpoints of the table's row for this node, restore and activate the core."""
@@ -127,6 +139,8 @@ class Host:
             publisher = node.create_publisher(interfaces.resolve_type(topic.type), topic.name, qos(topic.profile))
             self._publishers[topic.name] = publisher
             self._later(node.destroy_publisher, publisher)
+        if self._journal is not None:
+            self._journal.open(self._publishers[journal.TOPIC].publish)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, callback in (
             (1.0 / self._tick_hz, lambda: self._call(self._core.tick)),
@@ -464,7 +478,7 @@ def run_core(
 
     def configure(node: Node) -> Host:
         made = load_parameters(node, parameters)
-        host = Host(node, spinner, build(made), tick_hz, node_name)
+        host = Host(node, spinner, build(made), tick_hz, node_name, made)
         if on_host is not None:
             on_host(host, made)
         return host

@@ -20,6 +20,7 @@ class Profile(Enum):
     PERMIT = "reliable, volatile, keep last 1, deadline 40 ms, lifespan 100 ms, liveliness automatic 100 ms"
     TF = "reliable, volatile, keep last 100"
     TF_STATIC = "reliable, transient local, keep last 100"
+    JOURNAL = "reliable, transient local, keep last 200"
     CLOCK = "best effort, volatile, keep last 1"
     STANDARD = "reliable, volatile, keep last 10"
 
@@ -182,6 +183,15 @@ TOPICS: dict[str, Topic] = {
             (PANEL,),
             None,
             "1",
+        ),
+        Topic(
+            "decisions",
+            _MSG + "CoreSteps",
+            Profile.JOURNAL,
+            (PERCEPTION, PLANNER, BROKER, SAFETY),
+            (RECORDER,),
+            None,
+            "<= 20 each, while a run is recorded",
         ),
         Topic("/clock", "rosgraph_msgs/msg/Clock", Profile.CLOCK, (SIM,), (), None, "<= 50"),
     )

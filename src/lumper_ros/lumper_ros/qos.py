@@ -16,6 +16,7 @@ _ROWS: dict[Profile, tuple[ReliabilityPolicy, DurabilityPolicy, int]] = {
     Profile.PERMIT: (_RELIABLE, _VOLATILE, 1),
     Profile.TF: (_RELIABLE, _VOLATILE, 100),
     Profile.TF_STATIC: (_RELIABLE, _LATCHED, 100),
+    Profile.JOURNAL: (_RELIABLE, _LATCHED, 200),
     Profile.CLOCK: (_BEST, _VOLATILE, 1),
     Profile.STANDARD: (_RELIABLE, _VOLATILE, 10),
 }

@@ -27,6 +27,7 @@ from lumper_safety.watches import InputState, LoadWatch, WallWatch
 _CARRYING = (BrokerState.STAGE_EXTRACT, BrokerState.STAGE_CARRY, BrokerState.STAGE_PLACE)
 _MOVES_CARTONS = (JobState.PICKING, JobState.PLACING)
 _LOOK = "surroundings"
+PERMIT_PUBLISHERS = "permit_publishers"
 _JOINT_CODES = (Code.JOINT_POSITION, Code.JOINT_SPEED, Code.JOINT_ACCELERATION, Code.FOLLOWING_ERROR)
 
 
@@ -92,6 +93,9 @@ class SafetyMonitor(Core):
 
     # --- life ---
 
+    def origin(self) -> Mapping[str, Any]:
+        return {"monitor_id": self._id}
+
     def restore(self, records: Mapping[str, Mapping[str, Any]], now: Now) -> Effects:
         for key, record in records.get("latch", {}).items():
             name, _, source = key.partition(" ")
@@ -136,6 +140,9 @@ class SafetyMonitor(Core):
                 self._inputs[name].bad_s = now.steady_s
                 self._malformed(name, fault, now)
         return self._decide(now, always=False)
+
+    def observed(self, name: str, value: Any, now: Now) -> Effects:
+        return self.permit_publishers(int(value), now) if name == PERMIT_PUBLISHERS else ()
 
     def permit_publishers(self, count: int, now: Now) -> Effects:
         """How many publishers of safety/state the graph shows; the host asks it now and then."""

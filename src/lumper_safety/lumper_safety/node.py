@@ -10,11 +10,11 @@ import yaml
 from rclpy.clock import Clock, ClockType
 
 from lumper_ros.auth import load_key
-from lumper_ros.core import Core, Effects, Emit, Now, Severity
+from lumper_ros.core import Emit, Severity
 from lumper_ros.host import Host
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_safety.causes import parse_table
-from lumper_safety.core import SafetyMonitor
+from lumper_safety.core import PERMIT_PUBLISHERS, SafetyMonitor
 from lumper_safety.parameters import Parameters
 
 _PRIORITY = 20
@@ -59,7 +59,7 @@ def on_host(host: Host, parameters: Parameters) -> None:
     def rivals() -> None:
         count = node.count_publishers("safety/state")
         if count > 1:
-            host.inject(lambda core, now: _rivals(core, count, now))
+            host.observe(PERMIT_PUBLISHERS, count)
 
     def collect() -> None:
         # What lives since start is frozen: this looks only at what came since, in the gap after a tick.
@@ -72,8 +72,3 @@ def on_host(host: Host, parameters: Parameters) -> None:
     host.inject(
         lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})]
     )
-
-
-def _rivals(core: Core, count: int, now: Now) -> Effects:
-    assert isinstance(core, SafetyMonitor)
-    return core.permit_publishers(count, now)
