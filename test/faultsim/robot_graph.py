@@ -4,11 +4,12 @@ python test/faultsim/robot_graph.py --cartons 20 --seed 1      one job against t
 """
 
 import argparse
+import functools
 import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from lumper_ros.auth import sign_command
 from lumper_ros.convert import to_time
 from lumper_ros.interfaces import BROKER, DEMO, PERCEPTION, PLANNER, SAFETY, SIM, STATE
 from lumper_ros.parameters import from_mapping
-from lumper_ros.virtual import SYSTEM_S, Transport, VirtualGraph
+from lumper_ros.robot import Robot, Trailer, load_robot, load_trailer
+from lumper_ros.virtual import SYSTEM_S, Heard, Tap, Transport, VirtualGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"
@@ -33,6 +35,21 @@ CAUSES = {"causes_file": str(CONFIG / "safety_causes.yaml")}
 TICK_HZ = {SAFETY: 50.0, PERCEPTION: 5.0, BROKER: 100.0, PLANNER: 5.0, SIM: 125.0}
 DECIDING = (SAFETY, PERCEPTION, BROKER, PLANNER)
 JOB = "virtual-job"
+
+
+@functools.cache
+def robot_files() -> tuple[Robot, Trailer]:
+    """The robot and trailer of config/, read once."""
+    return load_robot(CONFIG / "robot"), load_trailer(CONFIG / "trailer.yaml")
+
+
+@functools.cache
+def cause_table() -> Any:
+    import yaml
+
+    from lumper_safety.causes import parse_table
+
+    return parse_table(yaml.safe_load((CONFIG / "safety_causes.yaml").read_text()))
 
 
 class Client(c.Core):
@@ -102,28 +119,37 @@ class RobotGraph:
         self,
         build_sim: Callable[[], c.Core],
         transport: Transport | None = None,
-        tap: Callable[[float, str, c.Effect], None] | None = None,
-        sim_tick_hz: float = TICK_HZ[SIM],
+        tap: Tap | None = None,
         key: bytes | None = None,
+        heard: Heard | None = None,
+        tick_hz: Mapping[str, float] | None = None,
+        builders: Mapping[str, Callable[[], c.Core]] | None = None,
+        simulated_time: bool = True,
         **parameters: dict[str, Any],
     ) -> None:
         """
         Args:
+            tick_hz: by node name, where it differs from the live node's.
+            builders: what makes a node's core, where that is not the robot's own.
+            simulated_time: nodes take their ROS time from /clock; else from the system clock.
             parameters: by node name: what differs from the defaults.
         """
         self.key = key
-        self.graph = VirtualGraph(transport, tap)
-        self.graph.add(SIM, build_sim, sim_tick_hz, uses_sim_time=False)
+        rates = TICK_HZ | dict(tick_hz or {})
+        own = builders or {}
+        self.graph = VirtualGraph(transport, tap, heard)
+        self.graph.add(SIM, build_sim, rates[SIM], uses_sim_time=False)
         for name in DECIDING:
-            self.graph.add(name, self._builder(name, parameters.get(name, {})), TICK_HZ[name])
-        urdf = (CONFIG / "robot" / "lumper_arm.urdf").read_text()
-        self.graph.add(STATE, lambda: StateCore(urdf), 50.0)
-        self.graph.add(DEMO, Client, 2.0)
+            build = own.get(name) or self._builder(name, parameters.get(name, {}))
+            self.graph.add(name, build, rates[name], uses_sim_time=simulated_time)
+        self._with_state = own.get(PERCEPTION) is None
+        if self._with_state:
+            urdf = (CONFIG / "robot" / "lumper_arm.urdf").read_text()
+            self.graph.add(STATE, lambda: StateCore(urdf), 50.0, uses_sim_time=simulated_time)
+        self.graph.add(DEMO, own.get(DEMO, Client), 2.0, uses_sim_time=simulated_time)
         self.nonce = 0
 
     def _builder(self, name: str, given: dict[str, Any]) -> Callable[[], c.Core]:
-        import yaml
-
         from lumper_motion.core import MotionBroker
         from lumper_motion.parameters import MotionParameters
         from lumper_perception.node import build as build_perception
@@ -132,16 +158,14 @@ class RobotGraph:
         from lumper_planner.core import UnloadPlanner
         from lumper_planner.parameters import PlannerParameters
         from lumper_planner.reach import ArmReach
-        from lumper_ros.robot import load_robot, load_trailer
-        from lumper_safety.causes import parse_table
         from lumper_safety.core import SafetyMonitor
         from lumper_safety.parameters import Parameters as SafetyParameters
 
-        robot, trailer = load_robot(CONFIG / "robot"), load_trailer(CONFIG / "trailer.yaml")
+        robot, trailer = robot_files()
         signed = {"authentication": self.key is not None}
         if name == SAFETY:
             made_safety = from_mapping(SafetyParameters, FILES | CAUSES | signed | given)
-            table = parse_table(yaml.safe_load((CONFIG / "safety_causes.yaml").read_text()))
+            table = cause_table()
             boots = iter(range(1, 1 << 30))
             return lambda: SafetyMonitor(made_safety, robot, trailer, table, self.key, next(boots))
         if name == PERCEPTION:
@@ -156,7 +180,8 @@ class RobotGraph:
 
     def start(self) -> None:
         for name in (SAFETY, SIM, STATE, PERCEPTION, BROKER, PLANNER, DEMO):
-            self.graph.start(name)
+            if name != STATE or self._with_state:
+                self.graph.start(name)
 
     @property
     def client(self) -> Client:

@@ -19,14 +19,36 @@ from lumper_ros.interfaces import Profile
 
 # As the live clients do: see lumper_ros.clients.
 SERVER_WAIT_S = 1.0
+ACCEPT_TIMEOUT_S = 3.0
 # A killed server stays on the graph for its lease; a new one shows at once.
 LEASE_S = 10.0
 # CLOCK_REALTIME at virtual time 0.
 SYSTEM_S = 1_800_000_000.0
 RESULTS_KEPT = 64
 _LATCHED = {Profile.LATCHED: 1, Profile.EVENTS: 1000, Profile.TF_STATIC: 100}
+# What a reader that does not read keeps, per writer.
+_DEPTH = {
+    Profile.SENSOR: 1,
+    Profile.RELIABLE: 5,
+    Profile.RELIABLE_1: 1,
+    Profile.LATCHED: 1,
+    Profile.EVENTS: 1000,
+    Profile.PERMIT: 1,
+    Profile.TF: 100,
+    Profile.TF_STATIC: 100,
+    Profile.CLOCK: 1,
+    Profile.STANDARD: 10,
+}
+# An older permit is not delivered any more.
+_LIFESPAN_S = {Profile.PERMIT: 0.1}
 
 Tap = Callable[[float, str, c.Effect], None]
+Heard = Callable[[float, str, str, Any], None]
+Step = Callable[[Any, c.Now], c.Effects]
+
+
+class CoreError(Exception):
+    """A core raised an exception: a defect. The text names the node; the cause is the exception."""
 
 
 class Transport(Protocol):
@@ -73,6 +95,7 @@ class PlainTransport:
 class _ClientGoal:
     server: str
     server_life: int
+    answered: bool = False
     cancel_wanted: bool = False
 
 
@@ -92,7 +115,7 @@ class _Member:
     steady_drift: float = 0.0
     system_offset_s: float = 0.0
     worker_free_s: float = -math.inf
-    backlog: list[Callable[[], None]] = field(default_factory=list)
+    backlog: list[tuple[tuple[str, str] | None, Callable[[], None]]] = field(default_factory=list)
     store: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
     served: dict[tuple[str, str], str] = field(default_factory=dict)
     results: dict[tuple[str, str], tuple[c.GoalStatus, Any]] = field(default_factory=dict)
@@ -106,15 +129,17 @@ class _Member:
 class VirtualGraph:
     """Nodes, topics, services, actions and stores under one virtual clock."""
 
-    def __init__(self, transport: Transport | None = None, tap: Tap | None = None) -> None:
+    def __init__(self, transport: Transport | None = None, tap: Tap | None = None, heard: Heard | None = None) -> None:
         """
         Args:
-            tap: told of every effect before it is carried out: (virtual time in s, node, effect).
+            tap: told of every effect before it is carried out: (virtual time in s, node, effect). It may kill the node.
+            heard: told of every message before a core takes it: (virtual time in s, node, topic, message).
         """
         self.now_s = 0.0
         self.transport: Transport = transport or PlainTransport()
         self._tap = tap
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._heard = heard
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._members: dict[str, _Member] = {}
         self._latched: dict[str, list[tuple[str, Any]]] = {}
@@ -169,7 +194,7 @@ class VirtualGraph:
         member = self._members[name]
         member.frozen = False
         backlog, member.backlog = member.backlog, []
-        for arrived in backlog:
+        for _, arrived in backlog:
             arrived()
 
     def alive(self, name: str) -> bool:
@@ -180,6 +205,17 @@ class VirtualGraph:
         found = self._members[name].core
         assert found is not None, f"{name} is dead"
         return found
+
+    def life(self, name: str) -> int:
+        """How often the node was started."""
+        return self._members[name].life
+
+    def serving(self, name: str) -> list[tuple[str, str]]:
+        """Goals that a node has taken and not ended: (action, goal id)."""
+        return list(self._members[name].served)
+
+    def frozen(self, name: str) -> bool:
+        return self._members[name].frozen
 
     def store(self, name: str) -> dict[str, dict[str, Mapping[str, Any]]]:
         return self._members[name].store
@@ -192,16 +228,16 @@ class VirtualGraph:
 
     # --- time ---
 
-    def at(self, time_s: float, happen: Callable[[], None]) -> None:
+    def at(self, time_s: float, happen: Callable[..., None], *args: Any) -> None:
         """Have something happen at a virtual time."""
-        heapq.heappush(self._queue, (max(time_s, self.now_s), next(self._order), happen))
+        heapq.heappush(self._queue, (max(time_s, self.now_s), next(self._order), happen, args))
 
     def run(self, until_s: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Let time pass until `until_s`, or until `done()` after an event; True = done."""
         while self._queue and self._queue[0][0] <= until_s:
-            self.now_s, _, happen = heapq.heappop(self._queue)
+            self.now_s, _, happen, args = heapq.heappop(self._queue)
             self.steps += 1
-            happen()
+            happen(*args)
             if done():
                 return True
         self.now_s = until_s
@@ -214,7 +250,7 @@ class VirtualGraph:
         system_s = SYSTEM_S + self.now_s + member.system_offset_s
         return c.Now(member.clock_s if member.uses_sim_time else system_s, steady_s, system_s)
 
-    def call(self, name: str, step: Callable[[Any, c.Now], c.Effects]) -> None:
+    def call(self, name: str, step: Step) -> None:
         """Run a step of a node's core now and carry out what it returns, as the live host's `inject` does."""
         self._step(self._members[name], step)
 
@@ -222,36 +258,39 @@ class VirtualGraph:
         if member.life != life or member.core is None:
             return
         if not member.frozen:
-            self._step(member, lambda core, now: core.tick(now))
-        self.at(self.now_s + 1.0 / member.tick_hz, lambda: self._tick(member, life))
+            self._step(member, _tick_of)
+        self.at(self.now_s + 1.0 / member.tick_hz, self._tick, member, life)
 
     # --- steps of a core ---
 
-    def _step(self, member: _Member, step: Callable[[Any, c.Now], c.Effects]) -> None:
+    def _step(self, member: _Member, step: Step) -> None:
         if member.core is None:
             return
         if member.frozen:
-            member.backlog.append(lambda: self._step(member, step))
+            member.backlog.append((None, lambda: self._step(member, step)))
             return
-        self._carry_out(member, step(member.core, self.now_of(member.name)))
+        try:
+            effects = step(member.core, self.now_of(member.name))
+        except Exception as error:
+            raise CoreError(f"{member.name} at {self.now_s:.3f} s: {type(error).__name__}: {error}") from error
+        if effects:
+            self._carry_out(member, effects)
 
-    def _later(self, delay_s: float, member: _Member, step: Callable[[Any, c.Now], c.Effects]) -> None:
+    def _later(self, delay_s: float, member: _Member, step: Step) -> None:
         """A step of the present life after a delay."""
-        life = member.life
+        self.at(self.now_s + delay_s, self._arrive, member, member.life, step)
 
-        def arrive() -> None:
-            if member.life == life:
-                self._step(member, step)
-
-        self.at(self.now_s + delay_s, arrive)
+    def _arrive(self, member: _Member, life: int, step: Step) -> None:
+        if member.life == life:
+            self._step(member, step)
 
     def _carry_out(self, member: _Member, effects: c.Effects) -> None:
         life = member.life
         for effect in list(effects):
+            if self._tap is not None and member.core is not None:
+                self._tap(self.now_s, member.name, effect)
             if member.core is None or member.life != life:
                 return
-            if self._tap is not None:
-                self._tap(self.now_s, member.name, effect)
             match effect:
                 case c.Publish(name, message):
                     self._publish(member, name, message)
@@ -336,7 +375,24 @@ class VirtualGraph:
 
     def _deliver(self, name: str, source: str, target: _Member, message: Any) -> None:
         for delay_s in self.transport.topic(name, source, target.name):
-            self._later(delay_s, target, lambda core, now: core.message(name, message, now))
+            self.at(self.now_s + delay_s, self._hear, target, target.life, name, source, message, self.now_s)
+
+    def _hear(self, target: _Member, life: int, name: str, source: str, message: Any, sent_s: float) -> None:
+        if target.life != life or target.core is None:
+            return
+        profile = interfaces.TOPICS[name].profile
+        if self.now_s - sent_s > _LIFESPAN_S.get(profile, math.inf):
+            return
+        if target.frozen:
+            key = (name, source)
+            waiting = [entry for entry in target.backlog if entry[0] == key]
+            if len(waiting) >= _DEPTH[profile]:
+                target.backlog.remove(waiting[0])
+            target.backlog.append((key, lambda: self._hear(target, life, name, source, message, sent_s)))
+            return
+        if self._heard is not None:
+            self._heard(self.now_s, target.name, name, message)
+        self._step(target, lambda core, now: core.message(name, message, now))
 
     # --- services ---
 
@@ -353,7 +409,7 @@ class VirtualGraph:
             if server is None or server.core is None:
                 return
             if server.frozen:
-                server.backlog.append(serve)
+                server.backlog.append((None, serve))
                 return
             response = self._serve(server, name, request)
             self.at(self.now_s + self.transport.request(name, server.name, member.name), lambda: answer(response))
@@ -375,26 +431,36 @@ class VirtualGraph:
 
     def _send(self, client: _Member, name: str, goal_id: str, goal: Any, until_s: float) -> None:
         key, life = (name, goal_id), client.life
-        client.goals.setdefault(key, _ClientGoal("", 0))
+        entry = client.goals.setdefault(key, _ClientGoal("", 0))
 
-        def arrive() -> None:
-            if client.life != life or key not in client.goals:
-                return
+        def leave() -> None:
             server = self._members.get(interfaces.ACTIONS[name].server)
-            if server is None or server.core is None:
-                if self.now_s >= until_s:
-                    self._end_goal(client, key, c.GoalStatus.UNAVAILABLE, None)
-                else:
-                    self.at(self.now_s + 0.2, arrive)
+            if client.life != life or client.core is None or client.goals.get(key) is not entry:
+                return
+            if server is not None and server.core is not None:
+                delay_s = self.transport.request(name, client.name, server.name)
+                self.at(self.now_s + delay_s, arrive, server, server.life)
+                self.at(self.now_s + ACCEPT_TIMEOUT_S, give_up)
+            elif self.now_s >= until_s:
+                self._end_goal(client, key, c.GoalStatus.UNAVAILABLE, None)
+            else:
+                self.at(self.now_s + 0.2, leave)
+
+        def arrive(server: _Member, server_life: int) -> None:
+            if server.life != server_life or server.core is None:
                 return
             if server.frozen:
-                server.backlog.append(arrive)
+                server.backlog.append((None, lambda: arrive(server, server_life)))
                 return
-            entry = client.goals[key]
+            # What is on its way arrives, whatever became of its client.
             entry.server, entry.server_life = server.name, server.life
             self._take_goal(server, client, key, goal)
 
-        self.at(self.now_s + self.transport.request(name, client.name, name), arrive)
+        def give_up() -> None:
+            if client.life == life and client.goals.get(key) is entry and not entry.answered:
+                self._end_goal(client, key, c.GoalStatus.UNAVAILABLE, None)
+
+        leave()
 
     def _take_goal(self, server: _Member, client: _Member, key: tuple[str, str], goal: Any) -> None:
         name, goal_id = key
@@ -407,11 +473,16 @@ class VirtualGraph:
         if key in server.served:
             return
         server.served[key] = client.name
-        self._later(
-            self.transport.request(name, server.name, client.name),
-            client,
-            lambda core, now: core.goal_accepted(name, goal_id, now) if key in client.goals else c.NOTHING,
-        )
+
+        def accepted(core: Any, now: c.Now) -> c.Effects:
+            entry = client.goals.get(key)
+            if entry is None:
+                return c.NOTHING
+            entry.answered = True
+            accept: c.Effects = core.goal_accepted(name, goal_id, now)
+            return accept
+
+        self._later(self.transport.request(name, server.name, client.name), client, accepted)
         self._step(server, lambda core, now: core.goal(name, goal_id, goal, now))
         entry = client.goals.get(key)
         if entry is not None and entry.cancel_wanted:
@@ -456,7 +527,7 @@ class VirtualGraph:
 
     def _end_goal(self, client: _Member, key: tuple[str, str], status: c.GoalStatus, result: Any) -> None:
         if client.frozen:
-            client.backlog.append(lambda: self._end_goal(client, key, status, result))
+            client.backlog.append((None, lambda: self._end_goal(client, key, status, result)))
             return
         if client.goals.pop(key, None) is not None:
             self._step(client, lambda core, now: core.goal_result(key[0], key[1], status, result, now))
@@ -476,6 +547,11 @@ class VirtualGraph:
             for key, entry in list(client.goals.items()):
                 if entry.server == server and entry.server_life < life and client.core is not None:
                     self._end_goal(client, key, c.GoalStatus.LOST, None)
+
+
+def _tick_of(core: Any, now: c.Now) -> c.Effects:
+    effects: c.Effects = core.tick(now)
+    return effects
 
 
 def _set_clock(member: _Member, stamp_s: float) -> Callable[[Any, c.Now], c.Effects]:
