@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from light_load import Place
-from light_world import ARM, BASE, LightWorld
+from light_world import ARM, LightWorld
 from lumper_msgs.msg import OutcomeCode, SafetyState
 from robot_graph import RobotGraph, robot_files
 
@@ -29,7 +29,7 @@ QUEUE_MOST = 17
 RESTLESS_MOST = 4000  # effects of one node in one virtual second
 
 
-class Violation(Exception):
+class ViolationError(Exception):
     """A rule is broken; the text names rule and fact."""
 
 
@@ -43,7 +43,7 @@ class Served:
 
 @dataclass(slots=True)
 class Judge:
-    """Told of every effect and every message heard; raises Violation."""
+    """Told of every effect and every message heard; raises ViolationError."""
 
     robot: RobotGraph
     skewed: bool = False  # a clock of a single node may be wrong: leases are judged with that in mind
@@ -53,7 +53,7 @@ class Judge:
     unpermitted_since_s: float = 0.0
     broker_since_s: float = 0.0
     sent: dict[str, int] = field(default_factory=dict)  # arm goals by id
-    ended: dict[tuple[str, str, str, int], str] = field(default_factory=dict)
+    ended: set[tuple[str, int, str, str]] = field(default_factory=set)
     outcomes: dict[str, int] = field(default_factory=dict)  # motion requests: first outcome
     first_life: dict[str, int] = field(default_factory=dict)  # motion requests: broker's life of the first dispatch
     done: int = 0
@@ -86,9 +86,11 @@ class Judge:
                 self._counts(state)
             case c.Publish("motion/state", state):
                 if len(state.queued_request_ids) > QUEUE_MOST:
-                    raise Violation(f"unbounded queue: {len(state.queued_request_ids)} requests wait in the broker")
+                    raise ViolationError(
+                        f"unbounded queue: {len(state.queued_request_ids)} requests wait in the broker"
+                    )
                 if state.dispatched_without_permit:
-                    raise Violation("dispatch without permit: the broker's own door says so")
+                    raise ViolationError("dispatch without permit: the broker's own door says so")
 
     def _bounded(self, now_s: float, node: str) -> None:
         if int(now_s) != self.second:
@@ -96,7 +98,7 @@ class Judge:
             self.effects.clear()
         self.effects[node] = self.effects.get(node, 0) + 1
         if self.effects[node] > RESTLESS_MOST:
-            raise Violation(f"unbounded work: {node} made more than {RESTLESS_MOST} effects in a second")
+            raise ViolationError(f"unbounded work: {node} made more than {RESTLESS_MOST} effects in a second")
 
     # --- motion ---
 
@@ -107,42 +109,42 @@ class Judge:
         elif name == EXECUTE:
             flight = self._job_on_disk().get("in_flight")
             if flight is None or flight["request_id"] != goal_id:
-                raise Violation(f"not written down: motion {goal_id} leaves the planner without its record")
-        elif name == BASE and (self.told is None or not self._moves(self.world.position * 0)):
-            pass
+                raise ViolationError(f"not written down: motion {goal_id} leaves the planner without its record")
 
     def _may_dispatch(self, now_s: float, goal_id: str) -> None:
         if goal_id in self.sent:
-            raise Violation(f"stage twice: arm goal {goal_id} is sent again")
+            raise ViolationError(f"stage twice: arm goal {goal_id} is sent again")
         self.sent[goal_id] = self.robot.graph.life(BROKER)
         told = self.told
         if told is None or told.mode not in (SafetyState.RUN, SafetyState.REDUCED):
-            raise Violation("dispatch without permit: the last safety/state that the broker heard forbids motion")
+            raise ViolationError("dispatch without permit: the last safety/state that the broker heard forbids motion")
         until_s = told.permit_until.sec + told.permit_until.nanosec * 1e-9 - SYSTEM_S
         broker_s = self.robot.graph.now_of(BROKER).system_s - SYSTEM_S
         if broker_s >= until_s:
-            raise Violation(f"dispatch without permit: the lease ran out {broker_s - until_s:.3f} s ago")
+            raise ViolationError(f"dispatch without permit: the lease ran out {broker_s - until_s:.3f} s ago")
         if now_s - self.told_s > LEASE_S + 0.01:
-            raise Violation(f"dispatch without permit: the monitor is silent for {now_s - self.told_s:.3f} s")
+            raise ViolationError(f"dispatch without permit: the monitor is silent for {now_s - self.told_s:.3f} s")
         self._on_record(goal_id)
 
     def _on_record(self, goal_id: str) -> None:
         graph = self.robot.graph
         open_ones = [key for key, record in graph.store(BROKER).get("request", {}).items() if record["outcome"] is None]
         if not open_ones:
-            raise Violation(f"not written down: arm goal {goal_id} leaves without an open record in the journal")
+            raise ViolationError(f"not written down: arm goal {goal_id} leaves without an open record in the journal")
         life = graph.life(BROKER)
         for request in open_ones:
             if request in self.outcomes:
-                raise Violation(f"stage twice: request {request} moves the arm though it has ended")
+                raise ViolationError(f"stage twice: request {request} moves the arm though it has ended")
             if self.first_life.setdefault(request, life) != life:
-                raise Violation(f"stage twice: request {request} moves the arm again after the broker's death")
+                raise ViolationError(f"stage twice: request {request} moves the arm again after the broker's death")
 
     def _finishes(self, now_s: float, node: str, effect: c.FinishGoal) -> None:
         graph = self.robot.graph
-        key = (effect.name, effect.goal_id)
-        if key not in graph.serving(node):
-            raise Violation(f"ends twice: {node} ends {effect.name} {effect.goal_id}, which is not open")
+        key = (node, graph.life(node), effect.name, effect.goal_id)
+        if (effect.name, effect.goal_id) in graph.serving(node):
+            self.ended.add(key)
+        elif key in self.ended:
+            raise ViolationError(f"ends twice: {node} ends {effect.name} {effect.goal_id} a second time")
         if effect.name == EXECUTE:
             self._motion_ends(effect)
         elif effect.name == "unload":
@@ -151,14 +153,14 @@ class Judge:
     def _motion_ends(self, effect: c.FinishGoal) -> None:
         code = int(effect.result.outcome.code)
         first = self.outcomes.get(effect.goal_id)
-        if first is not None and first != code and first != OutcomeCode.DUPLICATE_IN_FLIGHT:
-            raise Violation(f"ends twice: request {effect.goal_id} had outcome {first}, now {code}")
+        if first is not None and first not in (code, OutcomeCode.DUPLICATE_IN_FLIGHT):
+            raise ViolationError(f"ends twice: request {effect.goal_id} had outcome {first}, now {code}")
         self.outcomes.setdefault(effect.goal_id, code)
         stopped = code in (OutcomeCode.STOPPED_BY_SAFETY, OutcomeCode.CANCELLED)
         if (stopped or effect.status is c.GoalStatus.CANCELED) and effect.goal_id in self.first_life:
             speed = float(np.abs(self.world.velocity).max())
             if speed > STANDING_RADPS:
-                raise Violation(f"says it stands: outcome {code} while a joint moves at {speed:.3f} rad/s")
+                raise ViolationError(f"says it stands: outcome {code} while a joint moves at {speed:.3f} rad/s")
 
     # --- cartons ---
 
@@ -169,9 +171,11 @@ class Judge:
     def _counts(self, state: Any) -> None:
         belt = len(self.world.load.where(Place.CONVEYOR))
         if state.done > belt:
-            raise Violation(f"cartons: {state.done} are said to be delivered, {belt} are on the conveyor")
+            raise ViolationError(f"cartons: {state.done} are said to be delivered, {belt} are on the conveyor")
+        if not state.job_id:
+            return
         if state.done < self.done:
-            raise Violation(f"cartons: the count of delivered ones fell from {self.done} to {state.done}")
+            raise ViolationError(f"cartons: the count of delivered ones fell from {self.done} to {state.done}")
         self.done = state.done
 
     def _job_ends(self, result: Any) -> None:
@@ -179,13 +183,13 @@ class Judge:
         where = {place: len(load.where(place)) for place in Place}
         total = sum(where.values())
         if total != len(load.boxes):
-            raise Violation(f"cartons: {total} of {len(load.boxes)} are anywhere")
+            raise ViolationError(f"cartons: {total} of {len(load.boxes)} are anywhere")
         if result.outcome.code == OutcomeCode.NONE:
             left = where[Place.PILE] + where[Place.FLOOR] + where[Place.HELD]
             if left:
-                raise Violation(f"cartons: the trailer is said to be empty, {left} are still there")
+                raise ViolationError(f"cartons: the trailer is said to be empty, {left} are still there")
             if result.delivered + result.dropped < where[Place.CONVEYOR]:
-                raise Violation(
+                raise ViolationError(
                     f"cartons: {where[Place.CONVEYOR]} are on the conveyor, "
                     f"{result.delivered} counted as delivered and {result.dropped} as dropped"
                 )
@@ -197,7 +201,7 @@ class Judge:
         world, graph = self.world, self.robot.graph
         moving = bool(np.abs(world.velocity).max() > STANDING_RADPS)
         if world.load.held is not None and world.load.boxes[world.load.held].place is not Place.HELD:
-            raise Violation("cartons: what hangs on the gripper is booked elsewhere")
+            raise ViolationError("cartons: what hangs on the gripper is booked elsewhere")
         if now_s - self.permitted_s <= LEASE_S + CLOCK_TOLERANCE_S:
             self.unpermitted_since_s = now_s
         if not graph.alive(BROKER) or graph.frozen(BROKER):
@@ -205,12 +209,9 @@ class Judge:
             self.broker_since_s = now_s
         since_s = max(self.unpermitted_since_s, self.broker_since_s)
         if moving and now_s - since_s > STOP_WITHIN_S:
-            raise Violation(f"moves without permit: for {now_s - since_s:.2f} s nobody has permitted it")
+            raise ViolationError(f"moves without permit: for {now_s - since_s:.2f} s nobody has permitted it")
         if moving and world.persons:
             self._apart(now_s)
-
-    def _moves(self, position: Any) -> bool:
-        return bool(np.abs(self.world.velocity).max() > STANDING_RADPS)
 
     def _apart(self, now_s: float) -> None:
         """Nobody within C + Zd of an arm that moves, however late anything was."""
@@ -224,7 +225,7 @@ class Judge:
         gap = float(capsule_distances(people, a[arm, :2], b[arm, :2], radii[arm]).min()) - 0.22
         alive = graph_alive(self.robot)
         if gap < 0.2 and alive:
-            raise Violation(f"separation: a person is {gap:.2f} m from an arm that moves")
+            raise ViolationError(f"separation: a person is {gap:.2f} m from an arm that moves")
 
     def at_rest(self, now_s: float) -> None:
         """After the last fault and the end of the job: nothing may be left open."""
@@ -232,7 +233,7 @@ class Judge:
         for node in ALL_CORES:
             if node in (BROKER, PLANNER, SAFETY) and graph.alive(node):
                 for name, goal_id in graph.serving(node):
-                    raise Violation(f"never ends: {node} still has {name} {goal_id} open")
+                    raise ViolationError(f"never ends: {node} still has {name} {goal_id} open")
 
 
 def graph_alive(robot: RobotGraph) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults import Fault, Injector, draw
-from judge import Judge, Violation
+from judge import Judge, ViolationError
 from light_eyes import LightEyes
 from light_load import Place, make_load
 from light_minds import LightBroker, LightChooser
@@ -29,7 +29,7 @@ from lumper_ros import core as c
 from lumper_ros.auth import sign_command
 from lumper_ros.interfaces import BROKER, DEMO, PERCEPTION, PLANNER, SAFETY, SIM
 from lumper_ros.parameters import from_mapping
-from lumper_ros.virtual import SYSTEM_S, CoreError
+from lumper_ros.virtual import CoreError
 
 KEY = bytes(range(32))
 TICKS = {SAFETY: 25.0, PERCEPTION: 2.0, BROKER: 25.0, PLANNER: 2.0, SIM: WORLD_HZ}
@@ -214,7 +214,7 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
         judge.look(robot.graph.now_s)
         robot.graph.at(robot.graph.now_s + 1.0 / WORLD_HZ, look)
 
-    robot = build(scenario, transport, tap, lambda *heard: judge.heard(*heard))
+    robot = build(scenario, transport, tap, lambda now_s, node, name, message: judge.heard(now_s, node, name, message))
     graph = robot.graph
     transport.bind(graph)
     judge, injector, attendant = Judge(robot), Injector(robot, transport), Attendant(robot, scenario.seed)
@@ -230,19 +230,18 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
             graph.run(min(graph.now_s + 0.5, limit_s))
         if not robot.client.content:
             job = attendant.job
-            raise Violation(
+            raise ViolationError(
                 f"no progress: {graph.now_s - calm_s:.0f} s after the last fault the job is not done: "
                 f"{'no job/state' if job is None else f'phase {job.phase}, {job.text}'}"
             )
         graph.run(graph.now_s + 4.0)
         judge.at_rest(graph.now_s)
-    except Violation as broken:
+    except ViolationError as broken:
         violation = str(broken)
     except CoreError as broken:
         violation = f"crash: {broken}"
     if keep_trace:
-        for fault in scenario.faults:
-            trace.append(f"{fault.at_s:9.3f} ********* fault: {fault}")
+        trace += [f"{fault.at_s:9.3f} ********* fault: {fault}" for fault in scenario.faults]
         trace = sorted(trace, key=lambda line: float(line.split()[0]))[-TRACE_KEPT:]
     counts = dict(judge.counts) | {"resets": attendant.resets, "answers": attendant.answers}
     counts |= {place.value: len(injector.world.load.where(place)) for place in Place}
@@ -266,7 +265,3 @@ def describe(now_s: float, node: str, effect: c.Effect) -> str:
         case _:
             what = type(effect).__name__
     return f"{now_s:9.3f} {node:17s} {what[:200]}"
-
-
-def system_now_s(now_s: float) -> float:
-    return SYSTEM_S + now_s

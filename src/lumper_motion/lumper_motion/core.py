@@ -38,6 +38,7 @@ C = OutcomeCode
 G = ExecuteMotion.Goal
 IDLE_STATE_HZ = 5.0
 OUTCOMES_SHOWN = 10
+REWRITE_S = 1.0
 
 
 class MotionBroker(Core):
@@ -64,6 +65,8 @@ class MotionBroker(Core):
         self._runner = Runner(p, self._planner, self._senses, self._journal, self._door)
         self._running = False
         self._recovering = True
+        self._dispatched = self._rewriting = False
+        self._rewritten_s = -math.inf
         self._unknown: dict[str, Record] = {}
         self._asking_again: set[str] = set()
         self._number = 0
@@ -95,9 +98,12 @@ class MotionBroker(Core):
         return self._flush(now)
 
     def _flush(self, now: Now) -> list[Effect]:
-        out, self._runner.out = self._runner.out, []
+        runner = self._runner
+        out, last = runner.out, runner.last
+        runner.out, runner.last = [], []
+        self._dispatched, runner.dispatching = runner.dispatching, False
         self._publish_state(out, now)
-        return out
+        return out + last
 
     # --- inputs ---
 
@@ -146,7 +152,21 @@ class MotionBroker(Core):
         self._runner.tick(now)
         self._recover(now)
         self._advance(now)
+        self._write_again(now)
         return self._flush(now)
+
+    def _write_again(self, now: Now) -> None:
+        """Outcomes that the disk did not take: once more, every second until it does."""
+        effects = self._journal.again()
+        if not effects or now.steady_s - self._rewritten_s < REWRITE_S:
+            return
+        if self._rewriting:
+            # The last attempt was answered by no failure.
+            self._journal.written()
+            self._diagnose(self._runner.out, "journal", 0, "written", {})
+        else:
+            self._runner.last += effects
+        self._rewriting, self._rewritten_s = not self._rewriting, now.steady_s
 
     def goal_feedback(self, name: str, goal_id: str, feedback: Any, now: Now) -> Effects:
         now = self._senses.sharpened(now)
@@ -176,7 +196,8 @@ class MotionBroker(Core):
         return self._flush(now)
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
-        self._runner.persist_failed(key, error, now)
+        self._rewriting, self._rewritten_s = False, now.steady_s
+        self._runner.persist_failed(key, error, self._dispatched, now)
         self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
         return self._flush(now)
 

@@ -41,6 +41,7 @@ class Journal:
         self._refusals_size = refusals_size
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._refusals: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self._unwritten: set[str] = set()  # outcomes told that the disk did not take
         self.last_number = 0
 
     def restore(self, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -81,6 +82,25 @@ class Journal:
             del self._records[oldest]
             effects.append(Persist(KIND, oldest, None))
         return effects
+
+    def failed(self, request_id: str) -> Record | None:
+        """A record could not be written. Returns it when it is an outcome whose telling was dropped with it."""
+        record = self._records.get(request_id)
+        if record is None or record.outcome is None:
+            return None
+        first = request_id not in self._unwritten
+        self._unwritten.add(request_id)
+        return record if first else None
+
+    def again(self) -> list[Effect]:
+        """Effects that write the outcomes once more that the disk did not take. They belong last: a failure drops nothing."""
+        return [
+            Persist(KIND, key, asdict(self._records[key])) for key in sorted(self._unwritten) if key in self._records
+        ]
+
+    def written(self) -> None:
+        """The effects of `again` went through."""
+        self._unwritten.clear()
 
     def latest(self, count: int) -> list[tuple[str, int]]:
         """Newest ended requests first: id and outcome code."""

@@ -82,10 +82,12 @@ class Runner:
         self._door = door
         self.robot = planner.robot
         self.out: list[Effect] = []
+        self.last: list[Effect] = []  # carried out after `out`
         self.active: Active | None = None
         self.memory = Memory()
         self.life = 0
         self.permission = Permission(False, "safety/state was never received", 0.0)
+        self.dispatching = False  # a motion's first trajectory is among the effects in `out`
         self._sent = 0
         self._plans = 0
         self._feedback_s = -math.inf
@@ -354,6 +356,7 @@ class Runner:
             self.memory.laid_down = ()
         self._write_down(active)
         self.memory.end = None
+        self.dispatching = True
         self._send(active, 0.0, now)
         active.fire(H.DISPATCHED)
         active.begun = True
@@ -363,6 +366,11 @@ class Runner:
     def _write_down(self, active: Active) -> None:
         active.record.load = self._load_record(active)
         self.out += self._journal.write(active.request.request_id, active.record)
+
+    def _note_down(self, active: Active) -> None:
+        """Keep how far a motion has come, after all else of this step: nothing hangs on it."""
+        active.record.load = self._load_record(active)
+        self.last += self._journal.write(active.request.request_id, active.record)
 
     def _load_record(self, active: Active) -> dict[str, Any] | None:
         """What the gripper holds, or is about to hold, should it be found holding something after a restart."""
@@ -532,6 +540,7 @@ class Runner:
                     Emit("motion.carton_lost", "the gripper lost its load while the arm stood", Severity.ERROR)
                 )
                 self.memory.held = None
+                self._call_gripper(0)
             return
         if active.state is State.GRIPPING and active.pick is not None:
             if gripper.holds and gripper.zones_on == active.pick.zones:
@@ -697,7 +706,7 @@ class Runner:
         stage = trajectory.stage_at(tau)
         if stage != active.stage:
             active.enter_stage(stage, now.ros_s)
-            self._write_down(active)
+            self._note_down(active)
         if active.step is Step.APPROACH and tau >= trajectory.duration_s - SUCTION_LEAD_S:
             self._command_gripper(active)
         if active.preempt and active.stage in INTERRUPTIBLE and active.step is not Step.BACK_OFF:
@@ -786,13 +795,21 @@ class Runner:
             text = f"wall version {version} lies across the approach: {result}"
             self.stop(C.WALL_CHANGED, text, now, again=True)
 
-    def persist_failed(self, key: str, error: str, now: Now) -> None:
-        """What was to be sent after the record was not sent."""
-        active = self.active
-        if active is None or active.request.request_id != key:
+    def persist_failed(self, key: str, error: str, dispatched: bool, now: Now) -> None:
+        """What was to be done after the record was dropped.
+
+        Args:
+            dispatched: the first trajectory of a motion was to follow.
+        """
+        active, ended = self.active, self._journal.failed(key)
+        if ended is not None:
+            # It cannot be kept, but nobody shall wait for it for ever.
+            self.out.append(finish(key, ended))
+        if active is None or not (dispatched or active.request.request_id == key):
             return
-        active.in_flight = False
-        if active.state not in (State.STOPPING, State.ENDED):
+        if dispatched:
+            active.in_flight = False
+        if active.state is not State.STOPPING:
             self.stop(C.INTERNAL, f"the journal cannot be written: {error}", now)
 
     def preempt(self) -> None:

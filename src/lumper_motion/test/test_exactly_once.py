@@ -140,6 +140,55 @@ def test_killed_at_random_moments_the_job_finishes(seed: int) -> None:
     assert begun == 0
 
 
+def failing(world: World, when: Any) -> None:
+    """Let the writes for which `when(effect)` holds fail, as the hosts do: what follows is dropped, the broker is told."""
+
+    def after(effect: c.Effect) -> bool:
+        if isinstance(effect, c.Persist) and when(effect):
+            if effect.record is not None:
+                world.store.get(effect.kind, {}).pop(effect.key, None)
+            world.do(world.broker.persist_failed(effect.kind, effect.key, "disk full", world.now()))
+            return False
+        return True
+
+    world.after_effect = after
+
+
+def test_outcome_that_cannot_be_written_is_told_and_written_later() -> None:
+    world = built()
+    failing(world, lambda effect: effect.record["outcome"] is not None)
+    request = world.send(world.goal(G.SCAN))
+    assert world.finish(request) == C.NONE
+    world.run(2.5)
+    assert request not in world.store["request"]
+    world.after_effect = lambda effect: True
+    world.results.clear()
+    world.run(2.5)
+    assert world.store["request"][request]["outcome"] == C.NONE
+    assert request not in world.results, "the outcome was told twice"
+
+
+def test_stage_that_cannot_be_noted_stops_the_motion_under_way() -> None:
+    world = built()
+    moving = lambda effect: world.max_speed_seen > 0.1 and effect.record["outcome"] is None  # noqa: E731
+    failing(world, moving)
+    request = world.send(world.goal(G.PICK, pick_of(world.cartons[TARGET])))
+    assert world.finish(request) == C.INTERNAL
+    assert "disk full" in world.results[request][1].text
+    assert world.result_speed[request] < 0.01
+    assert world.state.stage == B.STAGE_NONE and not world.zones
+
+
+def test_permit_lost_after_a_failed_note_still_cancels_the_trajectory() -> None:
+    world = built()
+    failing(world, lambda effect: world.max_speed_seen > 0.1 and effect.record["outcome"] is None)
+    world.send(world.goal(G.PICK, pick_of(world.cartons[TARGET])))
+    world.until(lambda: world.state.state == B.STOPPING)
+    world.permit = False
+    world.run(0.03)
+    assert world.canceled_at_s, "the trajectory under way was left alone"
+
+
 def test_journal_stays_bounded() -> None:
     world = World({"journal_size": 10}).boot()
     for i in range(30):

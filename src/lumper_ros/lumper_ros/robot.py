@@ -149,42 +149,65 @@ class Robot:
         return float(np.interp(mass_kg, self.stopping_mass_kg, by_mass))
 
     @cached_property
-    def _moving(self) -> tuple[tuple[Joint, int], ...]:
-        order = {name: i for i, name in enumerate(self.joint_names)}
-        return tuple((joint, order.get(joint.name, -1)) for joint in self.joints)
+    def _chain(self) -> "_Chain":
+        return _Chain(self)
 
     def link_transforms(self, position_rad: Any) -> dict[str, Array]:
         """4x4 of every link's frame in base_link at joint position (n,)."""
-        result: dict[str, Array] = {"base_link": np.eye(4)}
-        for joint, index in self._moving:
-            transform = result[joint.parent] @ joint.origin
-            if index >= 0:
-                turn = np.eye(4)
-                turn[:3, :3] = _rotation(joint.axis, float(position_rad[index]))
-                transform = transform @ turn
-            result[joint.child] = transform
-        return result
+        return dict(zip(self._chain.links, self._chain.frames(position_rad), strict=True))
 
     def capsules_at(self, position_rad: Any) -> tuple[Array, Array, Array]:
         """Capsules in base_link at a joint position: ends a (k, 3), ends b (k, 3), radii (k,)."""
-        links = self.link_transforms(position_rad)
-        a = np.array([links[c.link][:3, :3] @ np.array(c.a) + links[c.link][:3, 3] for c in self.capsules])
-        b = np.array([links[c.link][:3, :3] @ np.array(c.b) + links[c.link][:3, 3] for c in self.capsules])
-        return a, b, np.array([c.radius_m for c in self.capsules])
+        ends = self._chain.capsule_ends(position_rad)
+        return ends[:, :, 0], ends[:, :, 1], self._chain.radii
 
 
-def _rotation(axis: tuple[float, float, float], angle_rad: float) -> Array:
-    """Rodrigues' formula for a unit axis."""
-    x, y, z = axis
-    s, c = np.sin(angle_rad), np.cos(angle_rad)
-    v = 1.0 - c
-    return np.array(
-        [
-            [x * x * v + c, x * y * v - z * s, x * z * v + y * s],
-            [y * x * v + z * s, y * y * v + c, y * z * v - x * s],
-            [z * x * v - y * s, z * y * v + x * s, z * z * v + c],
-        ]
-    )
+class _Chain:
+    """The arm's links as arrays. A joint's transform is `fixed + sin * with_sin + cos * with_cos` (Rodrigues' formula)."""
+
+    def __init__(self, robot: Robot) -> None:
+        order = {name: i for i, name in enumerate(robot.joint_names)}
+        self.links = ("base_link", *(joint.child for joint in robot.joints))
+        index = {name: i for i, name in enumerate(self.links)}
+        self._parents = [index[joint.parent] for joint in robot.joints]
+        moved = [order.get(joint.name, -1) for joint in robot.joints]
+        self._moves = np.array(moved) >= 0
+        self._joints = np.array([i for i in moved if i >= 0], dtype=np.intp)
+        count = len(robot.joints)
+        self._fixed, self._with_sin, self._with_cos = (np.zeros((count, 4, 4)) for _ in range(3))
+        for row, joint in enumerate(robot.joints):
+            if not self._moves[row]:
+                self._fixed[row] = joint.origin
+                continue
+            x, y, z = joint.axis
+            along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
+            along[:3, :3] = np.outer(joint.axis, joint.axis)
+            across[:3, :3] = np.eye(3) - along[:3, :3]
+            cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
+            self._fixed[row], self._with_sin[row] = joint.origin @ along, joint.origin @ cross
+            self._with_cos[row] = joint.origin @ across
+        self._capsule_links = np.array([index[capsule.link] for capsule in robot.capsules], dtype=np.intp)
+        self._capsule_ends = np.ones((len(robot.capsules), 4, 2))
+        for row, capsule in enumerate(robot.capsules):
+            self._capsule_ends[row, :3, 0], self._capsule_ends[row, :3, 1] = capsule.a, capsule.b
+        self.radii = np.array([capsule.radius_m for capsule in robot.capsules])
+
+    def frames(self, position_rad: Any) -> Array:
+        """(links, 4, 4) in base_link, in the order of `links`."""
+        angles = np.zeros(len(self._parents))
+        angles[self._moves] = np.asarray(position_rad, dtype=float)[self._joints]
+        sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
+        local = self._fixed + sin * self._with_sin + cos * self._with_cos
+        result = np.empty((len(self.links), 4, 4))
+        result[0] = np.eye(4)
+        for row, parent in enumerate(self._parents):
+            result[row + 1] = result[parent] @ local[row]
+        return result
+
+    def capsule_ends(self, position_rad: Any) -> Array:
+        """(k, 3, 2) both ends of every capsule in base_link."""
+        ends: Array = self.frames(position_rad)[self._capsule_links] @ self._capsule_ends
+        return ends[:, :3]
 
 
 def _floats(text: str) -> tuple[float, float, float]:

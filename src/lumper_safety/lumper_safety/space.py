@@ -90,12 +90,15 @@ class Space:
         self._arm = np.array([capsule.link != "base_link" for capsule in robot.capsules])
         self._masses: dict[int, float] = {}
         self._height_m = max(scanner.height_m for scanner in self.scanners.values())
+        self._tool_at = self._tool_velocity = np.zeros(0)
         self.set_joints(robot.poses["home"], np.zeros(len(robot.joint_names)))
         self._known = False
 
     def set_joints(self, position_rad: Array, velocity_radps: Array) -> None:
         """Where the arm is and how fast: its capsules, and the speed of the fastest of their ends."""
-        self._tool_at = position_rad
+        if position_rad is self._tool_at and velocity_radps is self._tool_velocity:
+            return
+        self._tool_at, self._tool_velocity = position_rad, velocity_radps
         self.a, self.b, self.radii = self._robot.capsules_at(position_rad)
         self.speed_mps = 0.0
         if np.abs(velocity_radps).max() > 1e-4:
