@@ -199,7 +199,7 @@ class Pile {
       graph_.add(good[i]);
       order_.push_back(good[i].id);
     }
-    statics_.update();
+    settle(&graph_, &statics_);
   }
 
   void remove(const std::vector<uint32_t>& ids) {
@@ -209,7 +209,7 @@ class Pile {
       graph_.remove(gone[i]);
       order_.erase(std::find(order_.begin(), order_.end(), ids[i]));
     }
-    statics_.update();
+    settle(&graph_, &statics_);
   }
 
   void move(const BoxArray& array) {
@@ -227,7 +227,7 @@ class Pile {
     for (const Box& box : good) {
       graph_.add(box);
     }
-    statics_.update();
+    settle(&graph_, &statics_);
   }
 
   std::vector<Box> boxes() const {

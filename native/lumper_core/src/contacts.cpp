@@ -14,6 +14,8 @@ constexpr double kLineSlack_m = 0.002;
 // Normals this close to level or plumb are taken as such: pose noise must not make two side faces carry weight as a
 // wedge.
 constexpr double kPlumb = 0.03;
+// The same for yaw: a row of cartons stacked square must not be wedged fast by the noise of its side faces.
+constexpr double kSquare = 0.06;
 constexpr double kShrinkKeep = 0.15;  // a patch narrower than twice the shrink keeps this part of its size
 
 struct Polygon {
@@ -123,6 +125,12 @@ int compact(const Polygon& polygon, std::array<Vec3, Patch::kMaxPoints>* points)
 
 Vec3 plumbed(const Vec3& normal) {
   if (std::abs(normal.z()) < kPlumb) {
+    if (std::abs(normal.y()) < kSquare) {
+      return Vec3(normal.x() > 0.0 ? 1.0 : -1.0, 0.0, 0.0);
+    }
+    if (std::abs(normal.x()) < kSquare) {
+      return Vec3(0.0, normal.y() > 0.0 ? 1.0 : -1.0, 0.0);
+    }
     return Vec3(normal.x(), normal.y(), 0.0).normalized();
   }
   if (std::hypot(normal.x(), normal.y()) < kPlumb) {
@@ -143,7 +151,8 @@ void set_tangents(const Vec3& preferred, Patch* patch) {
   patch->tangent2 = patch->normal.cross(patch->tangent1);
 }
 
-/// Where a box's depth is an assumption, only its near half is sure to bear or to rest on anything.
+/// Where a box's depth is an assumption, only its near half is sure to bear anything. (What it rests on itself reaches as
+/// far as it does, whatever its depth.)
 void keep_sure_half(const Box& box, const Mat3& axes, Polygon* polygon) {
   for (int k = 0; k < 3; ++k) {
     if ((box.size_unknown & (1U << k)) != 0U && std::abs(axes(0, k)) > 0.5) {
@@ -153,8 +162,16 @@ void keep_sure_half(const Box& box, const Mat3& axes, Polygon* polygon) {
   }
 }
 
-double horizontal_sigma(const Box& box) {
-  const double lateral = std::max({box.pose_sigma[0], box.pose_sigma[1], box.size_sigma[0], box.size_sigma[1]});
+/// Of what was measured: how far an assumed size may be off is another matter (`keep_sure_half`).
+double horizontal_sigma(const Box& box, const Mat3& axes) {
+  double lateral = 0.0;
+  for (int k = 0; k < 3; ++k) {
+    if (std::abs(axes(2, k)) > 0.5 || (box.size_unknown & (1U << k)) != 0U) {
+      continue;
+    }
+    const int along = std::abs(axes(0, k)) > std::abs(axes(1, k)) ? 0 : 1;
+    lateral = std::max({lateral, box.pose_sigma[static_cast<size_t>(along)], box.size_sigma[static_cast<size_t>(k)]});
+  }
   return lateral;
 }
 
@@ -293,10 +310,11 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
     }
     patch.normal = axis;
     if (support) {
-      keep_sure_half(a, ra, &polygon);
-      keep_sure_half(b, rb, &polygon);
-      shrink_polygon(contact_shrink(std::hypot(horizontal_sigma(a), horizontal_sigma(b)) / std::sqrt(2.0), parameters),
+      const Polygon seen = polygon;
+      axis.z() > 0.0 ? keep_sure_half(a, ra, &polygon) : keep_sure_half(b, rb, &polygon);
+      shrink_polygon(contact_shrink(std::hypot(horizontal_sigma(a, ra), horizontal_sigma(b, rb)) / std::sqrt(2.0), parameters),
                      outward, &polygon);
+      patch.wide_count = compact(seen, &patch.wide);
     }
   }
   patch.normal = plumbed(patch.normal);
@@ -478,7 +496,8 @@ void ContactGraph::remove(int32_t slot) {
         list.erase(std::find(list.begin(), list.end(), index));
       }
     }
-    patch.count = 0;
+    patch.count = patch.wide_count = 0;
+    patch.widened = false;
     free_patches_.push_back(index);
   }
   adjacent_[s].clear();
@@ -490,6 +509,53 @@ void ContactGraph::remove(int32_t slot) {
   slot_of_id_.erase(boxes_[s].id);
   free_slots_.push_back(slot);
   ++version_;
+}
+
+bool ContactGraph::carried(int32_t slot) const {
+  const Vec3& centre = boxes_[static_cast<size_t>(slot)].position;
+  std::vector<double> bearings;
+  for (const int32_t index : adjacent_[static_cast<size_t>(slot)]) {
+    const Patch& patch = patches_[static_cast<size_t>(index)];
+    for (int k = 0; k < patch.count && patch.support && patch.b == slot; ++k) {
+      const Vec3 arm = patch.points[static_cast<size_t>(k)] - centre;
+      bearings.push_back(std::atan2(arm.y(), arm.x()));
+    }
+  }
+  if (bearings.size() < 3) {
+    return false;
+  }
+  // The centre lies in the hull of the points unless all of them are seen within half a turn.
+  std::sort(bearings.begin(), bearings.end());
+  double gap = bearings.front() + 2.0 * M_PI - bearings.back();
+  for (size_t i = 1; i < bearings.size(); ++i) {
+    gap = std::max(gap, bearings[i] - bearings[i - 1]);
+  }
+  return gap < M_PI;
+}
+
+bool ContactGraph::widen(int32_t slot) {
+  bool widened = false;
+  for (const int32_t index : adjacent_[static_cast<size_t>(slot)]) {
+    Patch& patch = patches_[static_cast<size_t>(index)];
+    if (patch.support && patch.b == slot && !patch.widened && patch.wide_count > 0) {
+      std::swap(patch.points, patch.wide);
+      std::swap(patch.count, patch.wide_count);
+      patch.widened = widened = true;
+    }
+  }
+  version_ += widened ? 1U : 0U;
+  return widened;
+}
+
+void ContactGraph::narrow() {
+  for (Patch& patch : patches_) {
+    if (patch.widened) {
+      std::swap(patch.points, patch.wide);
+      std::swap(patch.count, patch.wide_count);
+      patch.widened = false;
+      ++version_;
+    }
+  }
 }
 
 void ContactGraph::clear() { *this = ContactGraph(trailer_, parameters_); }

@@ -10,6 +10,7 @@ namespace {
 constexpr double kFacing = 0.9;  // cosine between a face's normal and the direction it counts for
 constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;   // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kWall_m = 0.015;        // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
 constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
 constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
 constexpr double kTopReach_m = 2.25;  // the arm cannot come from above higher than this under a 2.7 m roof
@@ -59,6 +60,12 @@ std::vector<int32_t> inside(const ContactGraph& graph, const Vec3& low, const Ve
     }
   }
   return result;
+}
+
+/// Whether a gripper that fills [low, high] keeps clear of the trailer's walls, roof and floor.
+bool within(const Trailer& trailer, const Vec3& low, const Vec3& high) {
+  return low.y() > -0.5 * trailer.width_m + kWall_m && high.y() < 0.5 * trailer.width_m - kWall_m &&
+         high.x() < trailer.length_m - kWall_m && high.z() < trailer.height_m - kWall_m && low.z() > kWall_m;
 }
 
 bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, const Vec3& high) {
@@ -167,7 +174,9 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
                            tool_y.cwiseAbs() * (0.5 * gripper_.height_m + gripper_.clearance_m);
         const Vec3 near = centre + face.normal * gripper_.cup_stroke_m;
         const Vec3 far = centre + face.normal * gripper_.depth_m;
-        if (!inside(graph, near.cwiseMin(far) - reach, near.cwiseMax(far) + reach, slots).empty()) {
+        const Vec3 pad_low = near.cwiseMin(far) - reach;
+        const Vec3 pad_high = near.cwiseMax(far) + reach;
+        if (!within(graph.trailer(), pad_low, pad_high) || !inside(graph, pad_low, pad_high, slots).empty()) {
           continue;
         }
         zone_centre /= held;

@@ -110,7 +110,7 @@ std::vector<Grasp> Planner::grasps(const std::vector<Box>& boxes) {
 
 std::vector<StrokePrediction> Planner::strokes(const std::vector<Box>& boxes, std::vector<Grasp> grasps) {
   load(boxes, nullptr);
-  statics_->update();
+  settle(&graph_, statics_.get());
   std::vector<StrokePrediction> predictions;
   for (Grasp& grasp : grasps) {
     std::vector<int32_t> slots;
@@ -146,7 +146,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
   Plan plan;
   std::vector<std::string> warnings;
   load(boxes, &warnings);
-  statics_->update();
+  settle(&graph_, statics_.get());
   const auto out_of_time = [&] { return thread_cpu_s() - start > request.budget_s; };
 
   std::map<uint32_t, Rejection> rejected;
@@ -432,7 +432,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       break;
     }
     if (step + 1 < parameters_.max_picks) {
-      statics_->update();
+      settle(&graph_, statics_.get());
     }
   }
 

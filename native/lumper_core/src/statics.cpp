@@ -901,4 +901,30 @@ double Statics::load_between(int32_t lower, int32_t upper) const {
   return total;
 }
 
+void settle(ContactGraph* graph, Statics* statics) {
+  constexpr int kMaxRounds = 6;
+  constexpr double kRelief_n = 0.1;
+  graph->narrow();
+  // A load may lie on a box now that holds it where the cautious contacts would not, and be gone later.
+  for (size_t s = 0; s < graph->slots(); ++s) {
+    const auto slot = static_cast<int32_t>(s);
+    if (graph->alive(slot) && !graph->carried(slot)) {
+      graph->widen(slot);
+    }
+  }
+  for (int round = 0; round < kMaxRounds; ++round) {
+    statics->update();
+    bool widened = false;
+    for (size_t s = 0; s < graph->slots(); ++s) {
+      if (graph->alive(static_cast<int32_t>(s)) && statics->relief()[s].cwiseAbs().maxCoeff() > kRelief_n) {
+        widened = graph->widen(static_cast<int32_t>(s)) || widened;
+      }
+    }
+    if (!widened) {
+      return;
+    }
+  }
+  statics->update();
+}
+
 }  // namespace lumper_core

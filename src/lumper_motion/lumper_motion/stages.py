@@ -42,7 +42,8 @@ ESCAPE_RAD = 0.35
 # A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
 STROKE_NEAR_M = 0.08
 STROKE_LEAST_M = 0.02
-BELT_GAP_M = 0.004
+# The running belt must not take hold of a load that still hangs on the cups: it is let go this much above.
+BELT_GAP_M = 0.02
 PAD_GAP_M = 0.015
 # The belt carries the load to -x: a gripper pointing along +x more than this would be pushed.
 DOWNSTREAM_COSINE = 0.5

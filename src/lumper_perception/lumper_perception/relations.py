@@ -7,6 +7,10 @@ import numpy as np
 from lumper_perception.boxes import Array, Bools
 
 
+# Of a carton's face so much may be hidden above or below the part that is seen, m.
+HIDDEN_MAX_M = 0.20
+
+
 @dataclass(frozen=True, slots=True)
 class Relations:
     """Boolean (N, N): supports[i, j] = i directly below j; beside[i, j] = i and j touch sideways (symmetric)."""
@@ -36,6 +40,39 @@ def relations(centre: Array, rotation: Array, size: Array, gap_m: float = 0.03) 
     beside = sideways & ~supports & ~supports.T
     np.fill_diagonal(beside, False)
     return Relations(supports, beside)
+
+
+def closed_gaps(
+    centre: Array, rotation: Array, size: Array, loose_top: Bools, loose_bottom: Bools
+) -> tuple[Array, Array]:
+    """Centres and sizes (N, 3) of upright boxes whose hidden upper or lower edges were moved out to what bears on them.
+
+    Nothing floats: where only a part of a face was seen below (above) an edge that something hides, the carton reaches up to
+    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M.
+    """
+    half = half_extents(rotation, size)
+    low, high = centre - half, centre + half
+    upright = rotation[:, 2, 2] > 0.99
+    overlap = np.minimum(high[:, None, :2], high[None, :, :2]) - np.maximum(low[:, None, :2], low[None, :, :2])
+    meets = (overlap > 0.015).all(axis=2)
+    np.fill_diagonal(meets, False)
+    top, bottom = high[:, 2].copy(), low[:, 2].copy()
+    for index in np.flatnonzero(upright & loose_top):
+        rise = low[:, 2] - top[index]
+        above = meets[index] & (rise > 0.0) & (rise < HIDDEN_MAX_M)
+        if above.any():
+            top[index] = low[above, 2].min()
+    for index in np.flatnonzero(upright & loose_bottom):
+        drop = bottom[index] - top
+        below = meets[index] & (drop > 0.0) & (drop < HIDDEN_MAX_M)
+        if below.any():
+            bottom[index] = top[below].max()
+        elif 0.0 < bottom[index] < HIDDEN_MAX_M:
+            bottom[index] = 0.0
+    closed_centre, closed_size = centre.copy(), size.copy()
+    closed_centre[:, 2] += (top + bottom) / 2.0 - (high[:, 2] + low[:, 2]) / 2.0
+    closed_size[:, 2] += (top - bottom) - (high[:, 2] - low[:, 2])
+    return closed_centre, closed_size
 
 
 def on_floor(

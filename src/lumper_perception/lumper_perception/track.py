@@ -84,7 +84,7 @@ class Track:
 
     def bounds(self, assumed: "Assumed") -> tuple[Array, Array]:
         """Low and high offsets (3,), (3,) with the assumption where a plane is not known."""
-        filled = filled_planes(self.offset[None], self.rotation[None], self.anchor[None], assumed)[0]
+        filled = filled_planes(self.offset[None], self.loose[None], self.rotation[None], self.anchor[None], assumed)[0]
         return filled[:3], filled[3:]
 
     def centre(self, assumed: "Assumed") -> Array:
@@ -320,8 +320,12 @@ class Assumed:
     least_m: float = 0.10
 
 
-def filled_planes(offset: Array, rotation: Array, anchor: Array, assumed: Assumed) -> Array:
-    """(N, 6) offsets without gaps, of boxes with axes `rotation` (N, 3, 3) and anchors (N, 3)."""
+def filled_planes(offset: Array, loose: Bools, rotation: Array, anchor: Array, assumed: Assumed) -> Array:
+    """(N, 6) offsets without gaps, of boxes with axes `rotation` (N, 3, 3) and anchors (N, 3).
+
+    A depth of which only a lower bound (`loose`) is known, as of a ledge that another carton stands on, is taken as the
+    assumed one where that is more.
+    """
     known = np.isfinite(offset)
     low, high = offset[:, :3].copy(), offset[:, 3:].copy()
     # Room below the highest and behind the foremost known plane, for axes that stand upright or point inwards.
@@ -332,6 +336,8 @@ def filled_planes(offset: Array, rotation: Array, anchor: Array, assumed: Assume
         room = np.where(upright & known[:, 3:], np.minimum(room, anchor[:, 2:3] + high), room)
         room = np.where(inwards & known[:, :3], np.minimum(room, assumed.back_x_m - anchor[:, 0:1] - low), room)
     room = np.maximum(room, assumed.least_m)
+    deeper = inwards & known[:, :3] & known[:, 3:] & loose[:, 3:]
+    high = np.where(deeper, np.maximum(high, low + room), high)
     neither = ~known[:, :3] & ~known[:, 3:]
     low = np.where(neither, -room / 2.0, np.where(known[:, :3], low, high - room))
     high = np.where(known[:, 3:], high, low + room)
@@ -348,8 +354,9 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
     rotation = np.stack([t.rotation for t in tracks])
     anchor = np.stack([t.anchor for t in tracks])
     raw = np.stack([t.offset for t in tracks])
+    loose = np.stack([t.loose for t in tracks])
     known = np.isfinite(raw)
-    filled = filled_planes(raw, rotation, anchor, assumed)
+    filled = filled_planes(raw, loose, rotation, anchor, assumed)
     low, high = filled[:, :3], filled[:, 3:]
     return TrackTable(
         rotation,
@@ -358,6 +365,6 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
         high - low,
         np.concatenate([low, high], axis=1),
         known,
-        np.stack([t.loose for t in tracks]),
+        loose,
         np.stack([t.seen for t in tracks]),
     )

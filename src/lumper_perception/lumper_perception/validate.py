@@ -9,6 +9,9 @@ from lumper_perception.boxes import Array, Bools, Faces
 from lumper_ros import cloud as clouds
 from lumper_ros.convert import seconds
 
+# Bits of CartonDetection.hidden_sides in the order of Faces.hidden.
+_SIDE_BITS = np.arange(4)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -106,7 +109,7 @@ def read_faces(message: Any, max_faces: int) -> tuple[Faces, list[Fault]]:
         faults.append(Fault("too_many", f"{len(items)} detections, the first {max_faces} are used"))
         items = items[:max_faces]
     rows = []
-    occluded = np.zeros(len(items), dtype=bool)
+    hidden = np.zeros((len(items), 4), dtype=bool)
     for index, item in enumerate(items):
         p, q = item.face_pose.position, item.face_pose.orientation
         rows.append(
@@ -116,10 +119,11 @@ def read_faces(message: Any, max_faces: int) -> tuple[Faces, list[Fault]]:
                 *(item.rotation_sigma_rad, item.size_sigma_m, item.confidence, item.mass_kg),
             )
         )
-        occluded[index] = item.occluded
+        # A detector that knows only that something hides the face: any side may go on.
+        hidden[index] = (item.hidden_sides >> _SIDE_BITS & 1) if item.hidden_sides else item.occluded
     table = np.array(rows, dtype=float).reshape(len(rows), 15)
     good = _check_rows(table, faults)
-    table, occluded = table[good], occluded[good]
+    table, hidden = table[good], hidden[good]
     quaternions = table[:, 3:7] / np.linalg.norm(table[:, 3:7], axis=1, keepdims=True)
     return (
         Faces(
@@ -133,8 +137,7 @@ def read_faces(message: Any, max_faces: int) -> tuple[Faces, list[Fault]]:
             size_sigma=np.maximum(table[:, 12], 1e-3),
             confidence=table[:, 13],
             mass=table[:, 14],
-            # Which side is hidden the message does not say.
-            hidden=np.repeat(occluded[:, None], 4, axis=1),
+            hidden=hidden,
         ),
         faults,
     )

@@ -6,7 +6,7 @@ import numpy as np
 from lumper_msgs.msg import Box, Carton, Wall
 
 from lumper_perception.boxes import Array, Bools, rotation_vectors
-from lumper_perception.relations import Relations, half_extents, on_floor, relations
+from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
 from lumper_ros.convert import to_point, to_pose, to_time, to_vector3
 
@@ -44,12 +44,14 @@ def picture(tracks: list[Track], assumed: Assumed) -> Picture:
     """Geometry and relations of confirmed tracks; a held carton touches nothing."""
     table = stacked(tracks, assumed)
     held = np.array([track.state is TrackState.HELD for track in tracks], dtype=bool)
-    touching = relations(table.centre, table.rotation, table.size)
+    unsure = table.loose | ~table.known
+    centre, size = closed_gaps(table.centre, table.rotation, table.size, unsure[:, 5] & ~held, unsure[:, 2] & ~held)
+    touching = relations(centre, table.rotation, size)
     touching.supports[held, :] = touching.supports[:, held] = False
     touching.beside[held, :] = touching.beside[:, held] = False
     fallen = np.array([track.fallen for track in tracks], dtype=bool)
-    floor = on_floor(table.centre, table.rotation, table.size, touching, fallen) & ~held
-    return Picture(tracks, table.centre, table.rotation, table.size, floor, touching)
+    floor = on_floor(centre, table.rotation, size, touching, fallen) & ~held
+    return Picture(tracks, centre, table.rotation, size, floor, touching)
 
 
 @dataclass(slots=True)

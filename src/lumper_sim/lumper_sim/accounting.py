@@ -84,7 +84,11 @@ class Accounting:
         return arrived
 
     def infeed_free(self, position: Array, rotation: Array, base_x_m: float, from_x_m: float) -> bool:
-        """Whether no carton lies, or hangs less than 0.12 m, over the belt in front of `from_x_m` (m, base_link)."""
+        """Whether no carton that is not held lies, or passes less than 0.12 m, over the belt in front of `from_x_m` (m, base_link).
+
+        The light barrier there is muted by the gripper's part-present signal, as is usual: else a load that stops half-way
+        down would block the belt for itself.
+        """
         belt, extent = self._belt, reach(rotation, self._half)
         x = position[:, 0] - base_x_m
         low = position[:, 2] - extent[:, 2] - belt.surface_z_m
@@ -95,7 +99,7 @@ class Accounting:
             & (low > -0.2)
             & (low < 0.12)
         )
-        return not bool(np.any(over & ~self.delivered))
+        return not bool(np.any(over & ~self.delivered & ~self.held))
 
     def counts(self) -> Counts:
         return Counts(

@@ -13,6 +13,8 @@ from scipy.spatial.transform import Rotation
 from lumper_sim.camera import NOTHING, ROBOT, Picture, View
 
 Array = NDArray[np.float64]
+# A side that ends short of the face's own edge by more is hidden there.
+_EDGE_M = 0.008
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,14 @@ class DetectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class FaceSeen:
-    """One face in the optical frame: (4, 4) pose with z = outward normal, x along the width, y along the height."""
+    """One face in the optical frame: (4, 4) pose with z = outward normal, x along the width, y along the height;
+    `hidden_sides` as in lumper_msgs/CartonDetection."""
 
     pose: Array
     width_m: float
     height_m: float
     confidence: float
-    occluded: bool
+    hidden_sides: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class Detector:
         face: int,
         up: Array,
         forward: Array,
-    ) -> tuple[Array, Array, float, float, float] | None:
+    ) -> tuple[Array, Array, float, float, float, int] | None:
         axes, width, height = face_frame(rotation, face, up, forward)
         normal = axes[:, 2]
         middle = centre + normal * half[face // 2]
@@ -112,7 +115,7 @@ class Detector:
         area = float(((depth / self._focal_px) ** 2 / np.maximum(np.abs(rays @ normal), 0.02)).sum())
         fraction = area / (4.0 * half[width] * half[height])
         if fraction >= self._spec.full_fraction:
-            return axes, middle, 2 * half[width], 2 * half[height], 1.0
+            return axes, middle, 2 * half[width], 2 * half[height], 1.0, 0
         local = (rays * depth[:, None] - middle) @ axes[:, :2]
         low, high = np.quantile(local, 0.01, axis=0), np.quantile(local, 0.99, axis=0)
         limit = np.array([half[width], half[height]])
@@ -121,10 +124,20 @@ class Detector:
         size = high - low
         if size.min() < self._spec.min_side_m:
             return None
-        return axes, middle + axes[:, :2] @ ((low + high) / 2), float(size[0]), float(size[1]), fraction
+        short = np.array([low[0] + limit[0], limit[0] - high[0], low[1] + limit[1], limit[1] - high[1]])
+        # Where the visible part ends short of the face's own edge, something in front of it ends it: the picture's depth shows that.
+        hidden = int((short > _EDGE_M) @ np.array([1, 2, 4, 8]))
+        return axes, middle + axes[:, :2] @ ((low + high) / 2), float(size[0]), float(size[1]), fraction, hidden
 
     def _blur(
-        self, axes: Array, middle: Array, width: float, height: float, fraction: float, rng: np.random.Generator
+        self,
+        axes: Array,
+        middle: Array,
+        width: float,
+        height: float,
+        fraction: float,
+        hidden: int,
+        rng: np.random.Generator,
     ) -> FaceSeen:
         spec = self._spec
         pose = np.eye(4)
@@ -132,7 +145,7 @@ class Detector:
         pose[:3, 3] = middle + rng.normal(0.0, spec.position_sigma_m, 3)
         size = np.maximum(np.array([width, height]) + rng.normal(0.0, spec.size_sigma_m, 2), 0.02)
         confidence = float(np.clip(0.75 + 0.22 * fraction - abs(rng.normal(0.0, 0.04)), 0.3, 0.99))
-        return FaceSeen(pose, float(size[0]), float(size[1]), confidence, fraction < 1.0)
+        return FaceSeen(pose, float(size[0]), float(size[1]), confidence, hidden)
 
     def _invent(
         self, pixels: NDArray[np.int64], depth: Array, up: Array, forward: Array, rng: np.random.Generator
@@ -142,4 +155,4 @@ class Detector:
         pose[:3, :3] = np.stack([np.cross(up, -forward), up, -forward], axis=1)
         pose[:3, 3] = self._rays[at] * depth[at]
         width, height = rng.uniform(0.15, 0.6), rng.uniform(0.15, 0.5)
-        return FaceSeen(pose, float(width), float(height), float(rng.uniform(0.3, 0.7)), False)
+        return FaceSeen(pose, float(width), float(height), float(rng.uniform(0.3, 0.7)), 0)

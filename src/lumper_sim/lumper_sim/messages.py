@@ -130,7 +130,8 @@ def detections(found: Detections, spec: DetectorSpec, stamp: Time) -> CartonDete
                 size_sigma_m=spec.size_sigma_m,
                 confidence=face.confidence,
                 mass_kg=float("nan"),
-                occluded=face.occluded,
+                occluded=bool(face.hidden_sides),
+                hidden_sides=face.hidden_sides,
             )
             for face in found.faces
         ],

@@ -172,6 +172,7 @@ class World:
         self._pushes: list[tuple[float, int, Array]] = []
         self._mass_column = np.zeros(self.model.nv)
         self._product = np.zeros(self.model.nv)
+        self._jac_position, self._jac_rotation = np.zeros((3, self.model.nv)), np.zeros((3, self.model.nv))
         self._effort = np.zeros(len(home))
         self.peak_speed_fraction = 0.0
         self.conveyor_runs = True
@@ -368,11 +369,28 @@ class World:
         self._mass_column[index.base_dof] = min(max(base, -2.0), 2.0)
         mujoco.mj_mulM(self.model, data, self._product, self._mass_column)
         torque = self._product[self._dofs] + data.qfrc_bias[self._dofs]
+        for carton in self._welds:
+            torque += self._payload_torque(carton)
         torque[1:] = np.minimum(np.maximum(torque[1:], -self._max_effort), self._max_effort)
         data.qfrc_applied[self._dofs] = torque
         self._effort = torque[1:]
         fraction = float(np.abs(velocity / robot.max_speed_radps).max())
         self.peak_speed_fraction = max(self.peak_speed_fraction, fraction)
+
+    def _payload_torque(self, carton: int) -> Array:
+        """(1 + n,) what the drives add for a held carton, N and Nm: they know their payload, as controllers that identify it do.
+
+        Inertia of a rigid body at its distance from every joint, and its weight; gyroscopic terms are left to the feedback.
+        """
+        model, data, body = self.model, self.data, int(self.index.carton_body[carton])
+        mujoco.mj_jac(model, data, self._jac_position, self._jac_rotation, data.xpos[body], self.index.tool_body)
+        shift, turn = self._jac_position[:, self._dofs], self._jac_rotation[:, self._dofs]
+        wanted, mass = self._mass_column[self._dofs], float(model.body_mass[body])
+        axes = data.ximat[body].reshape(3, 3)
+        force = mass * (shift @ wanted)
+        force[2] += mass * -float(model.opt.gravity[2])
+        torque = axes @ (model.body_inertia[body] * (axes.T @ (turn @ wanted)))
+        return np.asarray(shift.T @ force + turn.T @ torque)
 
     def _push(self) -> None:
         body = self.index.carton_body

@@ -198,7 +198,7 @@ def test_each_carton_has_its_colour(quiet: World) -> None:
 def test_a_free_face_is_found_where_it_is(quiet: World) -> None:
     found = look(quiet)
     view = quiet.view()
-    fronts = [f for f in found.faces if (view.camera[:3, :3] @ f.pose[:3, 2])[0] < -0.99 and not f.occluded]
+    fronts = [f for f in found.faces if (view.camera[:3, :3] @ f.pose[:3, 2])[0] < -0.99 and not f.hidden_sides]
     assert len(fronts) == 3
     for carton in range(3):
         expected = quiet.carton_position[carton] - [0.2, 0, 0]
@@ -248,7 +248,7 @@ def test_a_partly_hidden_face_is_reported_smaller_and_as_occluded(make_world: Ca
         and (view.camera[:3, :3] @ f.pose[:3, 3] + view.camera[:3, 3])[0] > 6.4
     ]
     assert len(behind) == 1
-    assert behind[0].occluded
+    assert behind[0].hidden_sides
     assert 0.2 < behind[0].height_m < 0.55
 
 
@@ -282,7 +282,7 @@ def test_the_arm_hides_what_is_behind_it(quiet: World, driver: type) -> None:
     driver(quiet).move(between, 3.0)
     hidden = look(quiet)
     assert hidden.coverage < free.coverage - 0.005
-    whole = [sum(not f.occluded for f in d.faces) for d in (hidden, free)]
+    whole = [sum(not f.hidden_sides for f in d.faces) for d in (hidden, free)]
     assert whole[0] < whole[1]
 
 

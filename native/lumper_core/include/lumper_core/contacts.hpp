@@ -21,6 +21,10 @@ struct Patch {
   bool support = false;
   int count = 0;
   std::array<Vec3, kMaxPoints> points;
+  /// The contact as it was seen, before caution narrowed it; wide_count == 0: caution took nothing.
+  int wide_count = 0;
+  std::array<Vec3, kMaxPoints> wide;
+  bool widened = false;  ///< `points` and `wide` are exchanged
 };
 
 /// Exact face-face contact of two boxes within the tolerances; count == 0: none. `deepest_m`: interpenetration found.
@@ -37,6 +41,12 @@ class ContactGraph {
 
   int32_t add(const Box& box);
   void remove(int32_t slot);
+  /// Whether a box stands on what is below it by its own weight alone: its centre lies over its supports' hull.
+  bool carried(int32_t slot) const;
+  /// Take the contacts under a box as they were seen instead of narrowed by caution; false: nothing to widen.
+  bool widen(int32_t slot);
+  /// Undo every `widen`.
+  void narrow();
   void clear();
 
   const Trailer& trailer() const { return trailer_; }
