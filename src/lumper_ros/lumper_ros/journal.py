@@ -17,6 +17,7 @@ from typing import Any
 from lumper_msgs.msg import CoreEffect, CoreStep, CoreSteps
 from rclpy.serialization import deserialize_message, serialize_message
 
+from lumper_ros import canonical
 from lumper_ros import core as c
 
 TOPIC = "decisions"
@@ -42,29 +43,29 @@ def digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def reference(data: bytes) -> int:
-    """What finds a large message among those of its topic: its length and both ends (the stamp is in the first)."""
-    ends = len(data).to_bytes(8, "little") + data[:_ENDS_BYTES] + data[-_ENDS_BYTES:]
-    return digest(ends)
+def reference(message: Any) -> int:
+    """What finds a large message among those of its topic: its length and both ends (the stamp is in one of them)."""
+    data = canonical.encode(message)
+    return digest(len(data).to_bytes(8, "little") + data[:_ENDS_BYTES] + data[-_ENDS_BYTES:])
 
 
 def effect_record(effect: c.Effect) -> CoreEffect | None:
     """An effect as it is written down; None for diagnostics, which decide nothing."""
     match effect:
         case c.Publish(name, message):
-            return CoreEffect(kind=CoreEffect.PUBLISH, name=name, digest=digest(serialize_message(message)))
+            return CoreEffect(kind=CoreEffect.PUBLISH, name=name, digest=digest(canonical.encode(message)))
         case c.SendGoal(name, goal_id, goal):
-            return _made(CoreEffect.SEND_GOAL, name, goal_id, serialize_message(goal))
+            return _sent(CoreEffect.SEND_GOAL, name, goal_id, goal)
         case c.CancelGoal(name, goal_id):
             return _made(CoreEffect.CANCEL_GOAL, name, goal_id, b"")
         case c.FinishGoal(name, goal_id, status, result):
-            return _made(CoreEffect.FINISH_GOAL, name, goal_id, serialize_message(result), status.value)
+            return _sent(CoreEffect.FINISH_GOAL, name, goal_id, result, status.value)
         case c.Feedback(name, goal_id, feedback):
-            return _made(CoreEffect.FEEDBACK, name, goal_id, serialize_message(feedback))
+            return _sent(CoreEffect.FEEDBACK, name, goal_id, feedback)
         case c.CallService(name, tag, request):
-            return _made(CoreEffect.CALL_SERVICE, name, tag, serialize_message(request))
+            return _sent(CoreEffect.CALL_SERVICE, name, tag, request)
         case c.Respond(response):
-            return _made(CoreEffect.RESPOND, "", "", serialize_message(response))
+            return _sent(CoreEffect.RESPOND, "", "", response)
         case c.Compute(tag):
             return _made(CoreEffect.COMPUTE, "", tag, b"")
         case c.Persist(kind, key, record):
@@ -82,6 +83,11 @@ def effect_record(effect: c.Effect) -> CoreEffect | None:
 
 def _made(kind: int, name: str, ident: str, data: bytes, status: str = "") -> CoreEffect:
     return CoreEffect(kind=kind, name=name, id=ident, status=status, digest=digest(data), data=data)
+
+
+def _sent(kind: int, name: str, ident: str, message: Any, status: str = "") -> CoreEffect:
+    known = digest(canonical.encode(message))
+    return CoreEffect(kind=kind, name=name, id=ident, status=status, digest=known, data=serialize_message(message))
 
 
 def _json(value: Any) -> bytes:
@@ -170,15 +176,15 @@ class Journalled(c.Core):
 
     def _step(
         self, kind: int, now: c.Now, call: Callable[[], c.Effects], name: str = "", ident: str = "", status: str = "",
-        data: bytes | None = None,
+        data: bytes | None = None, message: Any = None,
     ) -> c.Effects:  # fmt: skip
         step = CoreStep(
             kind=kind, name=name, id=ident, status=status, ros_s=now.ros_s, steady_s=now.steady_s, system_s=now.system_s
         )
-        if data is not None and (kind != CoreStep.MESSAGE or len(data) <= EMBEDDED_BYTES):
+        if data is not None:
             step.present, step.data = True, data
-        elif data is not None:
-            step.digest = reference(data)
+        elif message is not None:
+            step.digest = reference(message)
         self._keep(step, len(step.data))
         try:
             effects = call()
@@ -219,8 +225,15 @@ class Journalled(c.Core):
         return effects
 
     def message(self, name: str, message: Any, now: c.Now) -> c.Effects:
-        data, message = self._taken(message)
-        return self._step(CoreStep.MESSAGE, now, lambda: self.inner.message(name, message, now), name, data=data)
+        # Clouds and pictures are not even serialised: this runs beside the robot's work.
+        block = getattr(message, "data", None)
+        large = hasattr(block, "__len__") and len(block) > EMBEDDED_BYTES
+        data = None if large and not self._through_wire else serialize_message(message)
+        if data is not None and self._through_wire:
+            message = deserialize_message(data, type(message))
+        kept = None if data is None or len(data) > EMBEDDED_BYTES else data
+        call = lambda: self.inner.message(name, message, now)  # noqa: E731
+        return self._step(CoreStep.MESSAGE, now, call, name, data=kept, message=message)
 
     def tick(self, now: c.Now) -> c.Effects:
         return self._step(CoreStep.TICK, now, lambda: self.inner.tick(now))

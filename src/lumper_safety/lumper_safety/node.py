@@ -20,8 +20,11 @@ from lumper_safety.parameters import Parameters
 _PRIORITY = 20
 
 
-def build(parameters: Parameters) -> SafetyMonitor:
+def build(parameters: Parameters, monitor_id: int | None = None) -> SafetyMonitor:
     """The core from its parameters.
+
+    Args:
+        monitor_id: of a recorded monitor that is built again; None = draw one.
 
     Raises:
         OSError, ValueError: a file is missing or wrong; the text names it and the remedy.
@@ -35,7 +38,9 @@ def build(parameters: Parameters) -> SafetyMonitor:
     raw = yaml.safe_load(causes.read_text())
     if not isinstance(raw, dict):
         raise ValueError(f"causes_file: {causes} is no mapping")
-    return SafetyMonitor(parameters, robot, trailer, parse_table(raw), key, secrets.randbits(64))
+    return SafetyMonitor(
+        parameters, robot, trailer, parse_table(raw), key, secrets.randbits(64) if monitor_id is None else monitor_id
+    )
 
 
 def raise_priority() -> str:
