@@ -9,10 +9,15 @@ from typing import Any
 
 from light_load import Place
 from light_world import LightWorld
+from lumper_msgs.msg import SafetyState
 from robot_graph import RobotGraph
 from transport import FaultyTransport, Trouble, Window
 
+from lumper_ros import core as c
+from lumper_ros.auth import permit_mac
+from lumper_ros.convert import to_time
 from lumper_ros.interfaces import BROKER, PERCEPTION, PLANNER, SAFETY, SIM
+from lumper_ros.virtual import SYSTEM_S
 
 NODES = (SAFETY, PERCEPTION, BROKER, PLANNER)
 # Whose network is cut: the hardware's side as well.
@@ -96,6 +101,9 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "gripper_lies": (2, _any("gripper_lies", 1.0, ("",), 2)),
     "leak": (1, _any("leak", 4.0)),
     "stop": (1, _any("stop", 0.1)),
+    "replay": (1, _any("replay", 1.0)),
+    "forge": (1, _any("forge", 1.0, ("",), 2)),
+    "resend": (2, _any("resend", 0.1)),
 }  # fmt: skip
 WORST_S = 12.0  # nothing lasts longer
 
@@ -119,6 +127,8 @@ class Injector:
     def __init__(self, robot: RobotGraph, transport: FaultyTransport) -> None:
         self._robot, self._graph, self._transport = robot, robot.graph, transport
         self._armed: dict[str, tuple[int, float]] = {}  # node -> effects left to live, time of death
+        self._permit: SafetyState | None = None  # the last that permitted motion
+        self._request: c.SendGoal | None = None  # the planner's last to the broker
 
     @property
     def world(self) -> LightWorld:
@@ -129,8 +139,13 @@ class Injector:
         for number, fault in enumerate(faults):
             self._graph.at(fault.at_s, self._begin, fault, number)
 
-    def effect(self, node: str) -> None:
+    def effect(self, node: str, effect: c.Effect) -> None:
         """A node is about to carry out an effect: the instant at which an armed kill may fall."""
+        match effect:
+            case c.Publish("safety/state", state) if state.mode in (SafetyState.RUN, SafetyState.REDUCED):
+                self._permit = state
+            case c.SendGoal("motion/execute"):
+                self._request = effect
         armed = self._armed.get(node)
         if armed is None:
             return
@@ -206,8 +221,30 @@ class Injector:
                 from std_srvs.srv import Trigger
 
                 graph.call_service("safety/stop", Trigger.Request())
+            case "replay" | "forge":
+                self._impersonate(fault, end_s)
+            case "resend":
+                request = self._request
+                if request is not None and graph.alive(PLANNER):
+                    graph.call(PLANNER, lambda core, now: [request])
             case _:
                 raise ValueError(f"no fault is called {fault.kind!r}")
+
+    def _impersonate(self, fault: Fault, end_s: float) -> None:
+        """A stranger publishes permits: an old one as it was, or one made up, with or without a code of its own."""
+        graph, known = self._graph, self._permit
+        if known is None or graph.now_s >= end_s:
+            return
+        state = known
+        if fault.kind == "forge":
+            state = copy.deepcopy(known)
+            now_s = SYSTEM_S + graph.now_s
+            state.sequence += 1
+            state.stamp, state.permit_until = to_time(now_s), to_time(now_s + 0.1)
+            state.mode, state.causes = SafetyState.RUN, []
+            state.mac = permit_mac(b"x" * 32, state) if fault.choice else b""
+        graph.publish("safety/state", "stranger", state)
+        graph.at(graph.now_s + 0.05, self._impersonate, fault, end_s)
 
     def _thaw(self, node: str, life: int) -> None:
         if self._graph.life(node) == life and self._graph.frozen(node):

@@ -199,7 +199,7 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
     attendant: Attendant
 
     def tap(now_s: float, node: str, effect: c.Effect) -> None:
-        injector.effect(node)
+        injector.effect(node, effect)
         if not robot.graph.alive(node):
             return
         if isinstance(effect, c.Emit | c.SendGoal | c.CancelGoal | c.FinishGoal | c.Persist):
@@ -217,7 +217,11 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
     robot = build(scenario, transport, tap, lambda now_s, node, name, message: judge.heard(now_s, node, name, message))
     graph = robot.graph
     transport.bind(graph)
-    judge, injector, attendant = Judge(robot), Injector(robot, transport), Attendant(robot, scenario.seed)
+    judge, injector, attendant = (
+        Judge(robot, transport, KEY),
+        Injector(robot, transport),
+        Attendant(robot, scenario.seed),
+    )
     violation = ""
     calm_s = max((fault.at_s + fault.for_s for fault in scenario.faults), default=0.0)
     limit_s = calm_s + CALM_S + CARTON_S * scenario.cartons
@@ -235,7 +239,7 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
                 f"{'no job/state' if job is None else f'phase {job.phase}, {job.text}'}"
             )
         graph.run(graph.now_s + 4.0)
-        judge.at_rest(graph.now_s)
+        judge.at_rest()
     except ViolationError as broken:
         violation = str(broken)
     except CoreError as broken:

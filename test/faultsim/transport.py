@@ -73,6 +73,11 @@ class FaultyTransport:
             self._windows = [window for window in self._windows if window.until_s > now_s]
         return self._windows
 
+    def troubled(self, *names: str) -> bool:
+        """Whether anything is late or lost now on its way from or to these nodes or topics."""
+        bad = (Trouble.DELAY, Trouble.DROP, Trouble.PARTITION)
+        return any(w.trouble in bad and w.target in ("", *names) for w in self._live())
+
     def topic(self, name: str, source: str, target: str) -> Sequence[float]:
         if not self._windows and not self._newest:
             return _ON_TIME
