@@ -151,8 +151,8 @@ void set_tangents(const Vec3& preferred, Patch* patch) {
   patch->tangent2 = patch->normal.cross(patch->tangent1);
 }
 
-/// Where a box's depth is an assumption, only its near half is sure to bear anything. (What it rests on itself reaches as
-/// far as it does, whatever its depth.)
+/// Where a box's depth is an assumption, only its near half is sure to bear anything. (What it rests on itself reaches
+/// as far as it does, whatever its depth.)
 void keep_sure_half(const Box& box, const Mat3& axes, Polygon* polygon) {
   for (int k = 0; k < 3; ++k) {
     if ((box.size_unknown & (1U << k)) != 0U && std::abs(axes(0, k)) > 0.5) {
@@ -312,8 +312,9 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
     if (support) {
       const Polygon seen = polygon;
       axis.z() > 0.0 ? keep_sure_half(a, ra, &polygon) : keep_sure_half(b, rb, &polygon);
-      shrink_polygon(contact_shrink(std::hypot(horizontal_sigma(a, ra), horizontal_sigma(b, rb)) / std::sqrt(2.0), parameters),
-                     outward, &polygon);
+      shrink_polygon(
+          contact_shrink(std::hypot(horizontal_sigma(a, ra), horizontal_sigma(b, rb)) / std::sqrt(2.0), parameters),
+          outward, &polygon);
       patch.wide_count = compact(seen, &patch.wide);
     }
   }

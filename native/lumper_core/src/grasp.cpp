@@ -9,11 +9,13 @@ namespace {
 
 constexpr double kFacing = 0.9;  // cosine between a face's normal and the direction it counts for
 constexpr double kCarryAcceleration_mps2 = 2.0;
-constexpr double kOverlap_m = 0.01;   // neighbours that reach this little into the swept space are brushed, not hit
-constexpr double kWall_m = 0.015;        // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
-constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
-constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
-constexpr double kTopReach_m = 2.25;  // the arm cannot come from above higher than this under a 2.7 m roof
+constexpr double kOverlap_m = 0.01;       // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
+constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
+constexpr double kWall_m = 0.015;         // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
+constexpr double kHeadroom_m = 0.45;      // gripper and wrist above a top grasp
+constexpr double kDeepest_m = 0.61;       // a carton of unknown depth is pulled as far as the deepest one
+constexpr double kTopReach_m = 2.25;      // the arm cannot come from above higher than this under a 2.7 m roof
 
 struct FaceView {
   Vec3 centre, normal, u, v;  // u, v: unit, along the face
@@ -116,15 +118,20 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     x = -x;
   }
   double best_margin = 0.0;
+  double best_preference = -1e9;
+  const bool level_grasp = std::abs(z.z()) <= 0.5;
+  const double low_z = load.position.z() - (axes.cwiseAbs() * (0.5 * load.size)).z();
   for (int quarter = 0; quarter < 2; ++quarter) {
     const Vec3 tool_x = quarter == 0 ? x : Vec3(z.cross(x));
     const Vec3 tool_y = z.cross(tool_x);
     const double cell_w = gripper_.width_m / gripper_.columns;
     const double cell_h = gripper_.height_m / gripper_.rows;
-    // Try every offset that puts a whole number of zones over the middle of the face.
-    for (int half_x = -(gripper_.columns - 1); half_x <= gripper_.columns - 1; ++half_x) {
-      for (int half_y = -(gripper_.rows - 1); half_y <= gripper_.rows - 1; ++half_y) {
-        const Vec3 centre = face.centre + tool_x * (0.5 * half_x * cell_w) + tool_y * (0.5 * half_y * cell_h);
+    // From the middle of the face in quarters of a zone, as far as at least one zone stays on it.
+    const int most_x = 2 * (gripper_.columns - 1);
+    const int most_y = 2 * (gripper_.rows - 1);
+    for (int shift_x = -most_x; shift_x <= most_x; ++shift_x) {
+      for (int shift_y = -most_y; shift_y <= most_y; ++shift_y) {
+        const Vec3 centre = face.centre + tool_x * (0.25 * shift_x * cell_w) + tool_y * (0.25 * shift_y * cell_h);
         uint32_t zones = 0;
         int held = 0;
         double lever = 0.0;  // sum of zone distances from the lowest held edge, for tipping
@@ -206,10 +213,15 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
           const double own_weight = (graph.box(slots[b]).mass + graph.box(slots[b]).mass_sigma) * kGravity;
           margin = std::min(margin, per_box[b] * gripper_.zone_force_n * gripper_.shear_friction / (1.5 * own_weight));
         }
-        // Prefer the unrotated, centred pad where the hold is as good.
-        const double preference = margin * (1.0 - 0.01 * (std::abs(half_x) + std::abs(half_y)) - 0.02 * quarter);
-        if (preference > best_margin) {
-          best_margin = preference;
+        // Where the hold is ample, a pad that does not hang below the load, and so can lay it down without dropping it;
+        // then the unrotated, centred one.
+        const double overhang = level_grasp ? std::max(0.0, low_z - (pad_low.z() + gripper_.clearance_m)) : 0.0;
+        const double preference =
+            std::min(margin, kAmpleMargin) * (1.0 - 0.005 * (std::abs(shift_x) + std::abs(shift_y)) - 0.02 * quarter) -
+            kOverhangCost_pm * overhang;
+        if (preference > best_preference && margin > 0.0) {
+          best_preference = preference;
+          best_margin = margin;
           Mat3 tool;
           tool.col(0) = tool_x;
           tool.col(1) = tool_y;

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
+from numpy.typing import NDArray
 
+from lumper_motion.hold import weakest_hold
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.requests import Jog, Pick, Refusal, Request
 from lumper_ros.convert import matrix, pose_fault, seconds, vector
@@ -15,6 +17,7 @@ from lumper_ros.robot import Robot, Trailer
 G = ExecuteMotion.Goal
 KINDS = {G.PICK: "PICK", G.PLACE: "PLACE", G.RETREAT: "RETREAT", G.HOME: "HOME", G.SCAN: "SCAN", G.JOG: "JOG"}
 STANDARD_GRAVITY = 9.81
+Array = NDArray[np.float64]
 # A face may lie this far outside of the nominal trailer: walls bulge, pictures err.
 WORKSPACE_SLACK_M = 0.05
 
@@ -126,15 +129,16 @@ def holding_force(zones: int, robot: Robot) -> float:
     return sum(zone.holding_n for zone in robot.gripper.zones if zones >> zone.bit & 1)
 
 
-def load_acceleration(pick_zones: int, mass_kg: float, robot: Robot, share: float) -> float:
+def load_acceleration(zones: int, mass_kg: float, centre_m: Array, robot: Robot, share: float) -> float:
     """Largest acceleration, m/s^2, of the load's centre in any direction that the vacuum holds beside its weight.
 
-    The weakest direction counts: shear, `shear_fraction` of the normal force.
+    Args:
+        centre_m: (3,) the load's centre in tool0.
+        share: of what the cups hold.
     """
     if mass_kg <= 0.0:
         return math.inf
-    force = holding_force(pick_zones, robot) * robot.gripper.shear_fraction * share
-    return force / mass_kg - STANDARD_GRAVITY
+    return share / (weakest_hold(robot.gripper, zones, centre_m) * mass_kg) - STANDARD_GRAVITY
 
 
 def overload(pick: Pick, robot: Robot, parameters: MotionParameters) -> Refusal | None:

@@ -249,7 +249,7 @@ def _connect(
     setup = og.SimpleSetup(space)
     setup.setStateValidityChecker(valid)
     information = setup.getSpaceInformation()
-    information.setStateValidityCheckingResolution(0.08 / space.getMaximumExtent())
+    information.setStateValidityCheckingResolution(0.05 / space.getMaximumExtent())
 
     def state_of(joints: Array) -> Any:
         state = space.allocState()

@@ -37,6 +37,8 @@ B = BrokerState
 # Goals tried with a straight path, and given to the search, at most.
 MAX_CANDIDATES = 8
 MAX_STRAIGHT = 4
+# A way found may touch something once its corners are rounded: then another is looked for.
+SEARCHES = 3
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
 # A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
@@ -308,7 +310,8 @@ class StagePlanner:
         if load is None or mass <= 0.0:
             return limits
         # The bound is per axis: the worst direction is the diagonal of two.
-        accel = load_acceleration(load.zones, mass, self.robot, self._p.hold_share) / math.sqrt(2.0)
+        centre = load.pose_in_tool[:3, 3]
+        accel = load_acceleration(load.zones, mass, centre, self.robot, self._p.hold_share) / math.sqrt(2.0)
         return replace(limits, load_accel_mps2=max(accel, 0.3), load_in_tool=load.pose_in_tool[:3, 3])
 
     def _stroke_tools(self, pick: Pick, contact: Array, base_from_trailer: Array) -> list[Array]:
@@ -418,29 +421,38 @@ class StagePlanner:
         open_goals = [goal for goal in goals if checker.free(goal.via)]
         if not open_goals:
             return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
-        try:
-            way = search(
-                self.kinematics,
-                checker,
-                start,
-                [goal.via for goal in open_goals],
-                self._p.search_checks,
-                self._p.search_seed,
-            )
-        except SearchError as error:
-            return Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
-        goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
-        legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
-        return self._timed(legs, checker, limits)
+        motion: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
+        for attempt in range(SEARCHES):
+            try:
+                way = search(
+                    self.kinematics,
+                    checker,
+                    start,
+                    [goal.via for goal in open_goals],
+                    self._p.search_checks // SEARCHES,
+                    self._p.search_seed + attempt,
+                )
+            except SearchError as error:
+                motion = Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
+                continue
+            goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
+            legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
+            motion = self._timed(legs, checker, limits)
+            if not isinstance(motion, Failure):
+                break
+        return motion
 
     def _detours(self, start: Array, goal: Array) -> list[tuple[Array, ...]]:
-        """Ways round what usually is in the way: back from the load, high over the belt, arm drawn in between."""
+        """Ways round what usually is in the way: up first, back from the load, high over the belt, arm drawn in between."""
         tools = self.kinematics.tool(np.array([start, goal]))
+        rise = max(0.25, float(tools[1][2, 3] - tools[0][2, 3]) + 0.15)
+        ups = self.kinematics.solutions(_raised(tools[0], rise), start)[:1]
         backs = self.kinematics.solutions(_along_tool(tools[0], -0.25), start)[:1]
         overs = self.kinematics.solutions(_raised(tools[1], 0.3), goal)[:1]
         drawn_in = 0.5 * (start + goal)
         drawn_in[1:3] = self.robot.poses["home"][1:3]
         ways: list[tuple[Array, ...]] = [(drawn_in,)]
+        ways += [(up,) for up in ups] + [(up, over) for up in ups for over in overs]
         ways += [(back,) for back in backs] + [(over,) for over in overs]
         ways += [(back, over) for back in backs for over in overs]
         ways += [(back, drawn_in) for back in backs] + [(drawn_in, over) for over in overs]
@@ -449,7 +461,10 @@ class StagePlanner:
     def _step_clear(self, start: Array, checker: CollisionChecker) -> Array | None:
         """(n, 6) short tool line to a configuration that is free, from one that is too near something."""
         tool = self.kinematics.tool(start)[0]
-        for end in (_along_tool(tool, -0.12), _raised(tool, 0.12), _along_tool(tool, -0.25), _raised(tool, 0.25)):
+        # Away from a side wall, which a load may stand next to all along the way out.
+        beside = [_moved(tool, np.array([0.0, side, 0.0])) for side in (-0.06, 0.06)]
+        near = [_along_tool(tool, -0.12), _raised(tool, 0.12), *beside]
+        for end in [*near, *(_raised(_along_tool(way, -0.15), 0.04) for way in near), _raised(tool, 0.25)]:
             joints = self.kinematics.tool_line(straight_tools(tool, end), start)
             if joints is not None and checker.free(joints[-1]):
                 return joints
@@ -458,7 +473,7 @@ class StagePlanner:
     def _timed(self, legs: Sequence[Leg], checker: CollisionChecker, limits: Limits) -> Motion:
         """Check and time; corners are rounded less where rounding makes the path touch something."""
         text = ""
-        for corner in (0.25, 0.08, 0.02):
+        for corner in (0.25, 0.08, 0.02, 0.004):
             path: Path = make_path(legs, corner)
             outside = _outside_limits(path, self.robot)
             block = check_path(path, self.kinematics, checker, 0.0, ESCAPE_RAD) if not outside else None

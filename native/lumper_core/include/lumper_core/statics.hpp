@@ -124,8 +124,8 @@ class Statics {
   Removal standing_;
 };
 
-/// Balance a pile that is known to stand. Where the cautious contacts cannot carry what stands on them, it is the caution
-/// that is wrong: those boxes get their contacts as seen, and only what then still lacks becomes relief.
+/// Balance a pile that is known to stand. Where the cautious contacts cannot carry what stands on them, it is the
+/// caution that is wrong: those boxes get their contacts as seen, and only what then still lacks becomes relief.
 void settle(ContactGraph* graph, Statics* statics);
 
 }  // namespace lumper_core
