@@ -115,9 +115,8 @@ def reason(message: Any) -> str:
     outcome = getattr(message, "outcome", None)
     if outcome is not None and hasattr(outcome, "code"):
         parts.append(f"outcome {outcome.code}")
-    for name in ("mode", "status", "state", "phase", "accepted"):
-        if hasattr(message, name):
-            parts.append(f"{name} {getattr(message, name)}")
+    told = ("mode", "status", "state", "phase", "accepted")
+    parts += [f"{name} {getattr(message, name)}" for name in told if hasattr(message, name)]
     if getattr(message, "text", ""):
         parts.append(str(message.text))
     if getattr(message, "picks", None):

@@ -151,7 +151,7 @@ TOPICS: dict[str, Topic] = {
             "events",
             _MSG + "Event",
             Profile.EVENTS,
-            (PERCEPTION, PLANNER, BROKER, SAFETY, PANEL, MANAGER, SIM),
+            (PERCEPTION, PLANNER, BROKER, SAFETY, PANEL, MANAGER, SIM, RECORDER),
             (PANEL,),
             None,
             "-",
