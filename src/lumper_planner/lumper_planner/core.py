@@ -153,9 +153,17 @@ class UnloadPlanner(Core):
                 job.protective_stops += 1
                 u.dirty = True
                 u.emit("job.stopped", u.world.stop_text(u.now, math.inf), Severity.WARN)
+        if running:
+            self._heed_latched(state)
+
+    def _heed_latched(self, state: SafetyState | None) -> None:
+        """Under a latched stop the job is paused until resume, whether it was running or begins now: a reset starts nothing."""
+        job = self._u.job
+        if job is None or state is None or state.mode in (SafetyState.RUN, SafetyState.REDUCED):
+            return
         latched = state.mode == SafetyState.EMERGENCY_STOP or any(cause.latched for cause in state.causes)
-        if latched and job is not None and running and job.paused != PAUSED_BY_STOP:
-            job.paused, u.dirty = PAUSED_BY_STOP, True
+        if latched and job.paused != PAUSED_BY_STOP:
+            job.paused, self._u.dirty = PAUSED_BY_STOP, True
 
     def _collapsed(self, wall: Any, picture_before_s: float) -> None:
         u, job = self._u, self._u.job
@@ -252,6 +260,7 @@ class UnloadPlanner(Core):
                 if u.waits_for_client:
                     u.waits_for_client = False
                     self._jobs.resumed("its client sent the goal again")
+                    self._heed_latched(u.world.safety)
                 return self._end()
             remedy = (
                 "it waits for its client after a restart: send its job_id to go on, or cancel it by job/command"
@@ -266,6 +275,7 @@ class UnloadPlanner(Core):
             u.out.append(FinishGoal("unload", goal_id, GoalStatus.SUCCEEDED, result_of(known)))
             return self._end()
         self._jobs.start(goal.job_id or f"job-{goal_id}", ORIGIN_CLIENT, goal.stop_when, goal.max_cartons, goal_id)
+        self._heed_latched(u.world.safety)
         return self._end()
 
     def _refuse_goal(self, goal_id: str, goal: Any, code: int, text: str) -> Effects:
@@ -290,6 +300,7 @@ class UnloadPlanner(Core):
         self._begin(now)
         respond = self._desk.answer if name == "assist/answer" else self._desk.command
         self._u.out.append(Respond(respond(request)))
+        self._heed_latched(self._u.world.safety)
         return self._end()
 
     # --- every step ---

@@ -54,6 +54,23 @@ def test_after_a_latched_stop_the_job_waits_for_its_own_command(mode: int) -> No
     assert result.delivered == 6 and result.protective_stops == 1
 
 
+@pytest.mark.parametrize("by_person", [False, True])
+def test_a_job_that_begins_during_a_latched_stop_waits_for_resume_as_well(by_person: bool) -> None:
+    world = FakeWorld(pile())
+    stop(world, latched=True)
+    world.pass_time(1.0)
+    if by_person:
+        assert world.command(JobCommand.Request.START).accepted
+    else:
+        world.unload()
+    world.pass_time(2.0)
+    clear(world)
+    world.pass_time(20.0)
+    assert not world.sent, "a reset alone set the robot in motion"
+    assert world.command(JobCommand.Request.RESUME).accepted
+    assert world.run(lambda: world.belt == 6)
+
+
 def test_after_a_stop_the_load_is_looked_at_before_the_next_pick() -> None:
     world = FakeWorld(pile())
     world.unload()
