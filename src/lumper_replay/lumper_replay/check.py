@@ -1,30 +1,36 @@
 """Decide again: every life of every deciding node of a recording, each node in a process of its own, as fast as they go."""
 
+import gc
 import hashlib
 import multiprocessing
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lumper_msgs.msg import CoreStep, CoreSteps
+from lumper_msgs.msg import CoreStep
 from rclpy.serialization import deserialize_message
 
+from lumper_replay import steps
 from lumper_replay.cores import NODES
 from lumper_replay.differ import Verdict
 from lumper_replay.names import Names
+from lumper_replay.peek import Head, head
 from lumper_replay.reader import Bag, Message, open_bag
 from lumper_replay.redo import Redo, Tally, topic_class
+from lumper_replay.steps import Step
 from lumper_ros import canonical, interfaces, journal
 
 # How much of a topic's past is kept for steps that refer to it, bytes.
 _KEPT_BYTES = 256 * 2**20
 # A large message reaches the recording at about the time the step does; after so much receive time it is lost, ns.
 _WAIT_NS = 3_000_000_000
+_SHARED = 4096
+_COLLECT_EVERY = 20_000
 
 
 @dataclass(slots=True)
@@ -95,18 +101,35 @@ class _Window:
         return None if found is None else found[0]
 
 
+class _Decoder:
+    """Messages from their bytes. What several nodes were given, such as transforms, is made once and shared, as in one process."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[str, bytes], Any] = OrderedDict()
+
+    def __call__(self, name: str, data: bytes) -> Any:
+        key = (name, data)
+        message = self._made.get(key)
+        if message is None:
+            message = self._made[key] = deserialize_message(data, topic_class(name))
+            if len(self._made) > _SHARED:
+                self._made.popitem(last=False)
+        return message
+
+
 class _Node:
     """Gathers one node's steps from the bag and feeds them to its lives."""
 
-    def __init__(self, node: str, changes: Mapping[str, Any], key_file: str) -> None:
+    def __init__(self, node: str, changes: Mapping[str, Any], key_file: str, decode: _Decoder) -> None:
         self.tally = Tally(node)
+        self._decode = decode
         self._node, self._changes, self._key_file = node, changes, key_file
         self._outputs = _Window(lambda message: journal.digest(canonical.encode(message)))
         self._inputs = _Window(journal.reference)
         self._redo: Redo | None = None
         self._life = 0
         self._expected = 0
-        self._waiting: deque[tuple[CoreStep, int]] = deque()
+        self._waiting: deque[tuple[Step, int]] = deque()
         self._hash = hashlib.blake2b(digest_size=16)
         self.software: dict[str, str] = {}
 
@@ -116,27 +139,29 @@ class _Node:
         return named | {topic.name for topic in interfaces.subscribed_by(self._node)} | {journal.TOPIC}
 
     def take(self, name: str, message: Message) -> None:
-        if name == journal.TOPIC:
-            batch = deserialize_message(message.data, CoreSteps)
-            if batch.node == self._node:
-                self._batch(batch, message.stamp_ns)
-            return
         if self._node in interfaces.TOPICS[name].publishers:
             self._outputs.add(name, message.data)
         if len(message.data) > journal.EMBEDDED_BYTES:
             self._inputs.add(name, message.data)
             self._drain(message.stamp_ns)
 
-    def _batch(self, batch: CoreSteps, stamp_ns: int) -> None:
+    def batch(self, batch: Head, steps: list[Step], stamp_ns: int) -> None:
+        """Consecutive steps of this node."""
         if batch.life != self._life:
             self.end()
             self._life, self._expected = batch.life, 0
             self.tally.lives += 1
             self._redo = Redo(
-                self._node, self.tally.lives, self.tally, self._outputs.find, self._changes, self._key_file
+                self._node,
+                self.tally.lives,
+                self.tally,
+                self._outputs.find,
+                self._decode,
+                self._changes,
+                self._key_file,
             )
         assert self._redo is not None
-        if batch.first_sequence + len(batch.steps) <= self._expected:
+        if batch.first_sequence + len(steps) <= self._expected:
             return  # recorded twice
         missing = batch.first_sequence - self._expected
         if missing > 0 and not self._redo.broken:
@@ -145,8 +170,8 @@ class _Node:
                 f"{self._node}, life {self.tally.lives}: {where} is not in the recording ({missing} steps)"
             )
             self.tally.faults.append(f"{self._redo.broken}; this life is decided again only up to there")
-        self._expected = batch.first_sequence + len(batch.steps)
-        self._waiting.extend((step, stamp_ns) for step in batch.steps)
+        self._expected = batch.first_sequence + len(steps)
+        self._waiting.extend((step, stamp_ns) for step in steps)
         self._drain(stamp_ns)
 
     def _drain(self, stamp_ns: int | None) -> None:
@@ -175,19 +200,48 @@ class _Node:
         self.tally.hash = self._hash.hexdigest()
 
 
-def check_node(
-    path: str, node: str, changes: Mapping[str, Any], key_file: str
-) -> tuple[Tally, dict[str, str], list[str]]:
-    """Decide one node's part again: (tally, recorded fingerprints, faults of the bag)."""
+Part = tuple[Tally, dict[str, str]]
+
+
+def check_nodes(
+    path: str, nodes: Sequence[str], changes: Mapping[tuple[str, str], Any], key_file: str
+) -> tuple[list[Part], list[str]]:
+    """Decide some nodes' parts again in this process: (tally, recorded fingerprints) of each, faults of the bag."""
     bag = open_bag(Path(path))
     names = Names(bag)
-    feeder = _Node(node, changes, key_file)
-    wanted = {absolute for absolute, name in names.known.items() if name in feeder.topics()}
-    for message in bag.messages(wanted):
-        feeder.take(names.known[message.topic], message)
-    feeder.end()
-    feeder.tally.decisions = dict(feeder.tally.decisions)
-    return feeder.tally, feeder.software, bag.faults_now()
+    decode = _Decoder()
+    feeders = {
+        node: _Node(node, {name: value for (owner, name), value in changes.items() if owner == node}, key_file, decode)
+        for node in nodes
+    }
+    topics = {node: feeder.topics() for node, feeder in feeders.items()}
+    wanted = {absolute for absolute, name in names.known.items() if any(name in each for each in topics.values())}
+    damaged = 0
+    # What the cores keep grows slowly; looking for cycles among it all the time costs more than it frees.
+    gc.disable()
+    for number, message in enumerate(bag.messages(wanted)):
+        name = names.known[message.topic]
+        if name == journal.TOPIC:
+            try:
+                owner = head(message.data).node
+                if owner in feeders:
+                    feeders[owner].batch(*steps.batch(message.data), message.stamp_ns)
+            except ValueError:
+                damaged += 1
+            continue
+        for node, feeder in feeders.items():
+            if name in topics[node]:
+                feeder.take(name, message)
+        if number % _COLLECT_EVERY == 0:
+            gc.collect(1)
+    gc.enable()
+    parts = []
+    for feeder in feeders.values():
+        feeder.end()
+        feeder.tally.decisions = dict(feeder.tally.decisions)
+        parts.append((feeder.tally, feeder.software))
+    faults = bag.faults_now() + ([f"{damaged} messages on {journal.TOPIC} are damaged"] if damaged else [])
+    return parts, faults
 
 
 def check(
@@ -208,22 +262,23 @@ def check(
     first_ns, last_ns = bag.span_ns()
     result.span_s = (last_ns - first_ns) * 1e-9
     begun_s = time.monotonic()
-    jobs = [
-        (str(path), node, {name: value for (owner, name), value in (changes or {}).items() if owner == node}, key_file)
-        for node in NODES
-    ]
-    processes = processes or os.cpu_count() or 1
+    processes = min(processes or os.cpu_count() or 1, len(NODES))
+    groups = [NODES[number::processes] for number in range(processes)]
+    jobs = [(str(path), group, dict(changes or {}), key_file) for group in groups]
     if processes == 1:
-        done = [check_node(*job) for job in jobs]
+        done = [check_nodes(*job) for job in jobs]
     else:
         with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            done = list(pool.map(check_node, *zip(*jobs, strict=True)))
+            done = list(pool.map(check_nodes, *zip(*jobs, strict=True)))
     result.spent_s = time.monotonic() - begun_s
     total = hashlib.blake2b(digest_size=16)
     then: dict[str, str] = {}
-    for tally, software, faults in done:
-        result.tallies.append(tally)
+    for _, faults in done:
         result.faults += faults
+    parts = {tally.node: (tally, software) for part, _ in done for tally, software in part}
+    for node in NODES:
+        tally, software = parts[node]
+        result.tallies.append(tally)
         then |= software
         total.update(tally.hash.encode())
     result.hash = total.hexdigest()

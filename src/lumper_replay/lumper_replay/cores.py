@@ -83,7 +83,7 @@ def rebuild(node: str, record: Mapping[str, Any], folder: Path, changes: Mapping
         raise ParameterError(
             f"{node}: recorded with authentication, and a recording holds no key: give the robot's key with --key FILE"
         )
-    parameters = from_mapping(made.parameters, values | dict(changes))
+    parameters: Any = from_mapping(made.parameters, values | dict(changes))
     return made.build(parameters, record.get("origin", {}))
 
 

@@ -45,7 +45,8 @@ def definition(type_name: str) -> str:
     Raises:
         UnknownTypeError: a file is not installed.
     """
-    parts, waiting, seen = [], [type_name], {type_name}
+    parts: list[str] = []
+    waiting, seen = [type_name], {type_name}
     while waiting:
         current = waiting.pop(0)
         text = _file(current, ".msg").read_text()

@@ -19,10 +19,8 @@ def text(path: Path, count: bool = False) -> str:
         BagError: there is nothing readable.
     """
     bag = open_bag(path)
-    if count or bag.meta is None:
-        counts = dict(bag.counts())
-    else:
-        counts = {entry.name: entry.count for entry in bag.meta.topics}
+    told = None if count or bag.meta is None else bag.meta.topics
+    counts = dict(bag.counts()) if told is None else {entry.name: entry.count for entry in told}
     first_ns, last_ns = bag.span_ns()
     names = Names(bag)
     lines = [

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,17 +99,8 @@ class Bag:
 
     def by_stamp(self, topics: Collection[str] | None = None) -> Iterator[Message]:
         """Messages by receive stamp; equal stamps stay in file order."""
-        blocks: list[tuple[int, Callable[[], Iterator[Message]]]] = []
         with ExitStack() as stack:
-            for file in self.files:
-                if isinstance(file, McapFile):
-                    stream = stack.enter_context(file.path.open("rb"))
-                    for block in file.blocks:
-                        blocks.append(
-                            (block.start_ns, lambda f=file, s=stream, b=block: _of_block(f, s, b, self.topics))
-                        )
-                else:
-                    blocks.append((file.start_ns, lambda f=file: _of_file(f, self.topics)))
+            blocks = [part for file in self.files for part in _parts(file, self.topics, stack)]
             order = itertools.count()
             heap: list[tuple[int, int, Message]] = []
             later = list(itertools.accumulate((start for start, _ in reversed(blocks)), min))[::-1]
@@ -118,6 +110,18 @@ class Bag:
                         heapq.heappush(heap, (message.stamp_ns, next(order), message))
                 while heap and (number + 1 == len(blocks) or heap[0][0] < later[number + 1]):
                     yield heapq.heappop(heap)[2]
+
+
+def _parts(
+    file: McapFile | SqliteFile, topics: dict[str, TopicInfo], stack: ExitStack
+) -> Iterator[tuple[int, Callable[[], Iterator[Message]]]]:
+    """Pieces of a file in file order: first stamp in ns, and how to read it."""
+    if isinstance(file, SqliteFile):
+        yield file.start_ns, partial(_of_file, file, topics)
+        return
+    stream = stack.enter_context(file.path.open("rb"))
+    for block in file.blocks:
+        yield block.start_ns, partial(_of_block, file, stream, block, topics)
 
 
 def _of_block(file: McapFile, stream: Any, block: Any, topics: dict[str, TopicInfo]) -> Iterator[Message]:

@@ -14,6 +14,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from lumper_replay.cores import rebuild
 from lumper_replay.differ import MEASURED, Difference, Verdict, differences, parsed, reason, without_measured
+from lumper_replay.steps import Effect, Step
 from lumper_ros import core as c
 from lumper_ros import interfaces, journal
 
@@ -35,6 +36,8 @@ _SHOWN_DIFFERENCES = 12
 
 # A recorded message by topic of the table and digest; None = it was lost on the way to the recording.
 Recorded = Callable[[str, int], Any | None]
+# The message of a topic from its bytes.
+Decode = Callable[[str, bytes], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,17 @@ class Redo:
     """Drives one core. Steps come in order from `take`."""
 
     def __init__(
-        self, node: str, life: int, tally: Tally, recorded: Recorded, changes: Mapping[str, Any], key_file: str = ""
+        self,
+        node: str,
+        life: int,
+        tally: Tally,
+        recorded: Recorded,
+        decode: Decode,
+        changes: Mapping[str, Any],
+        key_file: str = "",
     ) -> None:
         self._node, self._life, self._tally, self._recorded = node, life, tally, recorded
-        self._changes, self._key_file = changes, key_file
+        self._decode, self._changes, self._key_file = decode, changes, key_file
         self._core: c.Core | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lumper_replay_")
         self._functions: dict[str, list[Callable[[], Any]]] = defaultdict(list)
@@ -99,7 +109,7 @@ class Redo:
         self._folder.cleanup()
         return self._hash.hexdigest()
 
-    def take(self, step: CoreStep, large: Any | None) -> None:
+    def take(self, step: Step, large: Any | None) -> None:
         """One step. `large`: its message, where it is on its topic and not in the step."""
         number, self._number = self._number, self._number + 1
         if self.broken:
@@ -123,7 +133,7 @@ class Redo:
         if effects or step.effects:
             self._compare(step, number, effects)
 
-    def _give(self, core: c.Core, step: CoreStep, large: Any | None) -> c.Effects:
+    def _give(self, core: c.Core, step: Step, large: Any | None) -> c.Effects:
         now = c.Now(step.ros_s, step.steady_s, step.system_s)
         name, ident = step.name, self._ids.get(step.id, step.id)
         match step.kind:
@@ -132,7 +142,7 @@ class Redo:
             case CoreStep.MESSAGE:
                 if not step.present and large is None:
                     raise LookupError(f"a message on {name} is not in the recording")
-                return core.message(name, _on_topic(name, step.data) if step.present else large, now)
+                return core.message(name, self._decode(name, step.data) if step.present else large, now)
             case CoreStep.RESTORE:
                 return core.restore(parsed(step.data), now)
             case CoreStep.ACTIVATE:
@@ -176,7 +186,7 @@ class Redo:
             result = error
         return core.computed(tag, result, now)
 
-    def _compare(self, step: CoreStep, number: int, effects: c.Effects) -> None:
+    def _compare(self, step: Step, number: int, effects: c.Effects) -> None:
         kept: list[tuple[CoreEffect, c.Effect]] = []
         for effect in effects:
             if isinstance(effect, c.Compute):
@@ -199,7 +209,7 @@ class Redo:
         for now, effect in waiting:
             self._judge(step, number, now, Verdict.DIFFERENT, (), "no such decision", self._told(now, effect))
 
-    def _pair(self, step: CoreStep, number: int, then: CoreEffect, now: CoreEffect, effect: c.Effect) -> None:
+    def _pair(self, step: Step, number: int, then: Effect, now: CoreEffect, effect: c.Effect) -> None:
         if then.id != now.id:
             self._ids[then.id] = now.id
         self._follow(step, then, effect, then.digest == now.digest)
@@ -219,7 +229,7 @@ class Redo:
         verdict = max((entry.verdict for entry in found), default=Verdict.IDENTICAL)
         self._judge(step, number, then, verdict, tuple(found[:_SHOWN_DIFFERENCES]), reason(before), reason(after))
 
-    def _follow(self, step: CoreStep, then: CoreEffect, effect: c.Effect, same: bool) -> None:
+    def _follow(self, step: Step, then: Effect, effect: c.Effect, same: bool) -> None:
         """Keep what the report's plots show."""
         if not isinstance(effect, c.Publish) or effect.name not in ("plan", "safety/state"):
             return
@@ -236,7 +246,7 @@ class Redo:
         if not self._tally.modes or self._tally.modes[-1][1:] != (then_mode, now_mode):
             self._tally.modes.append((step.ros_s, then_mode, now_mode))
 
-    def _content(self, then: CoreEffect, effect: c.Effect | None) -> Any:
+    def _content(self, then: Effect | CoreEffect, effect: c.Effect | None) -> Any:
         """The recorded message or record behind an effect, as an object; None = not in the recording."""
         match then.kind:
             case CoreEffect.PUBLISH:
@@ -276,12 +286,12 @@ class Redo:
                 return parsed(record.data)
         return {}
 
-    def _told(self, record: CoreEffect, effect: c.Effect | None) -> str:
+    def _told(self, record: Effect | CoreEffect, effect: c.Effect | None) -> str:
         content = self._content(record, effect) if effect is None else self._now(effect)
         return f"{EFFECTS[record.kind]} {record.name} {reason(content) if content else ''}".strip()
 
     def _judge(
-        self, step: CoreStep, number: int, effect: CoreEffect, verdict: Verdict, fields: tuple[Difference, ...],
+        self, step: Step, number: int, effect: Effect | CoreEffect, verdict: Verdict, fields: tuple[Difference, ...],
         then: str, now: str,
     ) -> None:  # fmt: skip
         decision = _decision(effect)
@@ -290,7 +300,7 @@ class Redo:
             self._report(step, number, decision, verdict, fields, then, now)
 
     def _report(
-        self, step: CoreStep, number: int, decision: str, verdict: Verdict, fields: tuple[Difference, ...], then: str,
+        self, step: Step, number: int, decision: str, verdict: Verdict, fields: tuple[Difference, ...], then: str,
         now: str,
     ) -> None:  # fmt: skip
         trigger = f"{KINDS.get(step.kind, step.kind)} {step.name} {step.id}".strip()
@@ -299,7 +309,7 @@ class Redo:
         )
 
 
-def _decision(effect: CoreEffect) -> str:
+def _decision(effect: Effect | CoreEffect) -> str:
     """What kind of decision an effect is, in the report's words."""
     names = {"wall": "walls", "plan": "plans", "safety/state": "safety modes", "assist/request": "questions"}
     match effect.kind:
@@ -318,10 +328,6 @@ def _decision(effect: CoreEffect) -> str:
         case CoreEffect.COMPUTE:
             return "computations"
     return "feedback"
-
-
-def _on_topic(name: str, data: Any) -> Any:
-    return deserialize_message(bytes(data), topic_class(name))
 
 
 @cache
