@@ -115,8 +115,8 @@ class Attendant:
             # What lies about, or in the way, is carried off; the load stays.
             for number in world.load.where(Place.FLOOR) or world.load.where(Place.PILE)[:1]:
                 world.load.take_away(number)
-            if world.load.held is not None and not world.zones:
-                world.load.held = None
+        if question.code == OutcomeCode.UNKNOWN_AFTER_RESTART and world.load.held is not None:
+            world.load.boxes[world.load.held].place, world.load.held = Place.PERSON, None
         now_s = graph.now_of(PLANNER).system_s
         self._robot.nonce += 1
         arguments = {"question_id": question.question_id, "option_key": key, "carton_ids": ids}

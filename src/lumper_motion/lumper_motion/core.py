@@ -111,6 +111,8 @@ class MotionBroker(Core):
         now = self._senses.sharpened(now)
         senses, runner = self._senses, self._runner
         fault = ""
+        # Whatever comes first after the process was stopped for a while must find the permit judged anew.
+        self._obey(now)
         if name == "safety/state":
             self._door.hear(message, now)
             fault = self._permit.receive(message, now)
@@ -118,7 +120,6 @@ class MotionBroker(Core):
             self._advance(now)
         elif name == "joint_states":
             fault = senses.take_joints(message, now)
-            self._obey(now)
             if not fault:
                 runner.joints_arrived(now)
                 if runner.active is not None:
@@ -170,12 +171,14 @@ class MotionBroker(Core):
 
     def goal_feedback(self, name: str, goal_id: str, feedback: Any, now: Now) -> Effects:
         now = self._senses.sharpened(now)
+        self._obey(now)
         self._runner.feedback(goal_id, feedback)
         return self._flush(now)
 
     def goal_result(self, name: str, goal_id: str, status: GoalStatus, result: Any | None, now: Now) -> Effects:
         now = self._senses.sharpened(now)
         assert name == ARM
+        self._obey(now)
         self._runner.result(goal_id, status, result, now)
         if self._runner.active is not None:
             self._runner.standing_still(now)
@@ -185,6 +188,7 @@ class MotionBroker(Core):
     def service_result(self, name: str, tag: str, response: Any | None, now: Now) -> Effects:
         now = self._senses.sharpened(now)
         assert name == GRIPPER
+        self._obey(now)
         self._runner.gripper_answered(response, now)
         return self._flush(now)
 
@@ -205,6 +209,7 @@ class MotionBroker(Core):
 
     def goal(self, name: str, goal_id: str, goal: Any, now: Now) -> Effects:
         now = self._senses.sharpened(now)
+        self._obey(now)
         known = self._journal.find(goal_id)
         if known is not None and known.outcome is not None:
             self._runner.out.append(finish(goal_id, known))
@@ -297,6 +302,7 @@ class MotionBroker(Core):
 
     def cancel(self, name: str, goal_id: str, now: Now) -> Effects:
         now = self._senses.sharpened(now)
+        self._obey(now)
         request = self._queue.remove(goal_id)
         active = self._runner.active
         if request is not None:

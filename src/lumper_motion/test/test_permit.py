@@ -3,16 +3,17 @@
 from typing import Any
 
 import pytest
-from harness import World
+from harness import World, pick_of, wall_of
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import OutcomeCode, SafetyState
+from lumper_msgs.msg import BrokerState, OutcomeCode, SafetyState
 
 from lumper_motion.permit import Door, Permit, PermitRules
 from lumper_ros.auth import permit_mac
 from lumper_ros.convert import to_time
 from lumper_ros.core import Now
 
-G, C = ExecuteMotion.Goal, OutcomeCode
+G, B, C = ExecuteMotion.Goal, BrokerState, OutcomeCode
+TARGET = 3 * 6 + 3
 KEY = bytes(range(32))
 RULES = PermitRules(max_age_s=0.1, clock_tolerance_s=0.02, distrust_s=1.0)
 ZERO = 1.7e9
@@ -135,3 +136,18 @@ def test_forged_permit_does_not_start_the_arm_and_stops_it() -> None:
     assert world.finish(scan) == C.STOPPED_BY_SAFETY
     assert "code" in world.results[scan][1].text
     assert world.state.dispatched_without_permit == 0
+
+
+def test_first_input_after_the_process_was_stopped_dispatches_nothing() -> None:
+    world = World()
+    world.cartons = wall_of()
+    world.boot()
+    world.send(world.goal(G.PICK, pick_of(world.cartons[TARGET])))
+    world.until(lambda: world.state.stage == B.STAGE_GRASP and world.zones > 0)
+    world.run(0.05)
+    sent = len(world.sent)
+    world._steps += 500
+    world.time_s += 1.0
+    world.attached = True
+    world.tell("gripper/state", world.gripper_state())
+    assert len(world.sent) == sent, "a trajectory left on a permit of a second ago"

@@ -35,6 +35,20 @@ _LOOK_CODES = frozenset(
         OutcomeCode.UNKNOWN_AFTER_RESTART,
     }
 )
+# The request was never begun.
+_REFUSED_CODES = frozenset(
+    {
+        OutcomeCode.MALFORMED,
+        OutcomeCode.OUT_OF_WORKSPACE,
+        OutcomeCode.NOT_PERMITTED,
+        OutcomeCode.UNKNOWN_FRAME,
+        OutcomeCode.UNKNOWN_WALL_VERSION,
+        OutcomeCode.DEADLINE_PAST,
+        OutcomeCode.DUPLICATE_IN_FLIGHT,
+        OutcomeCode.QUEUE_FULL,
+        OutcomeCode.BUSY,
+    }
+)
 
 
 def name_of(code: int) -> str:
@@ -75,6 +89,12 @@ def motion_ended(unloading: Unloading, request: Request, status: GoalStatus, res
     if code == OutcomeCode.UNKNOWN_AFTER_RESTART:
         job.unresolved, unloading.reconcile = request, True
         unloading.look_again()
+        return
+    if code in _REFUSED_CODES and bool(result.holding_carton) != unloading.holding():
+        # What was refused took nothing and lost nothing, and a broker that has just started says "empty" before it looked.
+        unloading.reconcile = True
+        unloading.look_again()
+        _fault(unloading, code, result.text)
         return
     if request.kind == _GOAL.PICK:
         _pick_ended(unloading, request, code, result)

@@ -2,6 +2,7 @@
 
 import pytest
 from fake_world import GOAL, FakeWorld, parameters, pile
+from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import JobState, OutcomeCode
 from test_job import ended
 
@@ -52,6 +53,33 @@ def test_one_failed_place_is_tried_again_with_the_load_in_hand(code: int) -> Non
     world = FakeWorld(pile(), script={GOAL.PLACE: [0, code]})
     result = ended(world, world.unload())
     assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 == world.belt and result.dropped == 0
+
+
+def refuse(world: FakeWorld, kind: int, *, holding: bool) -> None:
+    """The broker refuses a request of a kind, and says of the gripper what it wrongly believes."""
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == kind)
+    assert world.active is not None
+    goal_id, world.active = world.active[0], None
+    result = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.NOT_PERMITTED), holding_carton=holding)
+    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, result, world.now()))
+    world._broker()
+
+
+def test_a_refused_place_has_lost_nothing_whatever_it_says_of_the_gripper() -> None:
+    world = FakeWorld(pile(layers=1))
+    goal = world.unload()
+    refuse(world, GOAL.PLACE, holding=False)
+    result = ended(world, goal)
+    assert result.delivered == 3 == world.belt and result.dropped == 0
+
+
+def test_a_refused_pick_has_taken_nothing_whatever_it_says_of_the_gripper() -> None:
+    world = FakeWorld(pile(layers=1))
+    goal = world.unload()
+    refuse(world, GOAL.PICK, holding=True)
+    assert world.core.unloading.job is not None and world.core.unloading.job.load is None
+    result = ended(world, goal)
+    assert result.delivered == 3 == world.belt and result.dropped == 0
 
 
 @pytest.mark.parametrize("code", [*LOOK_CODES, *FAULT_CODES, OutcomeCode.IN_COLLISION])
