@@ -22,7 +22,8 @@ Encode = Callable[[Any], bytes]
 
 def encode(message: Any) -> bytes:
     """Bytes of any ROS message, equal exactly when all fields would be equal after a trip over the wire."""
-    return _encoder(type(message))(message)
+    kind: Any = type(message)
+    return _encoder(kind)(message)
 
 
 def _text(value: str | bytes) -> bytes:
@@ -61,8 +62,8 @@ def _field(kind: str) -> Encode:
 
 
 @cache
-def _encoder(kind: type) -> Encode:
-    fields = kind.get_fields_and_field_types()  # type: ignore[attr-defined]
+def _encoder(kind: Any) -> Encode:
+    fields = kind.get_fields_and_field_types()
     plain = [name for name, what in fields.items() if what in _CODES]
     other = [(attrgetter(f"_{name}"), _field(what)) for name, what in fields.items() if what not in _CODES]
     packer = struct.Struct("<" + "".join(_CODES[fields[name]] for name in plain))

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +227,7 @@ class Journalled(c.Core):
     def message(self, name: str, message: Any, now: c.Now) -> c.Effects:
         # Clouds and pictures are not even serialised: this runs beside the robot's work.
         block = getattr(message, "data", None)
-        large = hasattr(block, "__len__") and len(block) > EMBEDDED_BYTES
+        large = isinstance(block, Sized) and len(block) > EMBEDDED_BYTES
         data = None if large and not self._through_wire else serialize_message(message)
         if data is not None and self._through_wire:
             message = deserialize_message(data, type(message))
