@@ -143,10 +143,10 @@ class _Node:
             self._outputs.add(name, message.data)
         if len(message.data) > journal.EMBEDDED_BYTES:
             self._inputs.add(name, message.data)
-            self._drain(message.stamp_ns)
 
     def batch(self, batch: Head, steps: list[Step], stamp_ns: int) -> None:
-        """Consecutive steps of this node."""
+        """Consecutive steps of this node. They wait for the next ones: what they published may follow them in the file."""
+        self._drain(stamp_ns)
         if batch.life != self._life:
             self.end()
             self._life, self._expected = batch.life, 0
@@ -172,7 +172,6 @@ class _Node:
             self.tally.faults.append(f"{self._redo.broken}; this life is decided again only up to there")
         self._expected = batch.first_sequence + len(steps)
         self._waiting.extend((step, stamp_ns) for step in steps)
-        self._drain(stamp_ns)
 
     def _drain(self, stamp_ns: int | None) -> None:
         """Feed the steps whose messages are there; `stamp_ns` None = nothing more comes."""

@@ -74,7 +74,10 @@ class McapFile:
                 if opcode == _FOOTER:
                     self.complete = True
                     return
-                self._note(stream, opcode, offset, length)
+                try:
+                    self._note(stream, opcode, offset, length)
+                except struct.error:
+                    self.faults.append(f"{self.path.name}: a damaged record at byte {offset}")
                 stream.seek(offset + _HEAD.size + length)
 
     def _cut(self, offset: int, size: int) -> None:
@@ -127,8 +130,8 @@ class McapFile:
         while at + _HEAD.size <= end:
             opcode, length = _HEAD.unpack_from(records, at)
             at += _HEAD.size
-            if at + length > end:
-                self.faults.append(f"{self.path.name}: the chunk at byte {block.offset} ends inside a record")
+            if at + length > end or (opcode == _MESSAGE and length < _MESSAGE_HEAD.size):
+                self.faults.append(f"{self.path.name}: the chunk at byte {block.offset} ends inside a record or is damaged")
                 return
             if opcode == _MESSAGE:
                 ident, _, log_ns, publish_ns = _MESSAGE_HEAD.unpack_from(records, at)
@@ -145,7 +148,7 @@ class McapFile:
             (packed,) = struct.unpack_from("<Q", body, at)
             data: Any = body[at + 8 : at + 8 + packed]
             records = memoryview(_decompress(compression, data, size))
-        except (ValueError, RuntimeError, struct.error, ImportError, EOFError) as error:
+        except (ValueError, RuntimeError, struct.error, IndexError, ImportError, EOFError, OverflowError) as error:
             self.faults.append(f"{self.path.name}: the chunk at byte {block.offset} cannot be unpacked ({error})")
             return memoryview(b"")
         if crc and zlib.crc32(records) != crc:
