@@ -11,6 +11,7 @@ from light_load import Place
 from light_world import LightWorld
 from lumper_msgs.msg import SafetyState
 from robot_graph import RobotGraph
+from std_srvs.srv import Trigger
 from transport import FaultyTransport, Trouble, Window
 
 from lumper_ros import core as c
@@ -101,8 +102,8 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "gripper_lies": (2, _any("gripper_lies", 1.0, ("",), 2)),
     "leak": (1, _any("leak", 4.0)),
     "stop": (1, _any("stop", 0.1)),
-    "replay": (1, _any("replay", 1.0)),
-    "forge": (1, _any("forge", 1.0, ("",), 2)),
+    "replay": (2, _any("replay", 4.0, ("",), 2)),
+    "forge": (2, _any("forge", 4.0, ("",), 4)),
     "resend": (2, _any("resend", 0.1)),
 }  # fmt: skip
 WORST_S = 12.0  # nothing lasts longer
@@ -128,6 +129,7 @@ class Injector:
         self._robot, self._graph, self._transport = robot, robot.graph, transport
         self._armed: dict[str, tuple[int, float]] = {}  # node -> effects left to live, time of death
         self._permit: SafetyState | None = None  # the last that permitted motion
+        self._sequence = 0  # of the newest
         self._request: c.SendGoal | None = None  # the planner's last to the broker
 
     @property
@@ -142,8 +144,10 @@ class Injector:
     def effect(self, node: str, effect: c.Effect) -> None:
         """A node is about to carry out an effect: the instant at which an armed kill may fall."""
         match effect:
-            case c.Publish("safety/state", state) if state.mode in (SafetyState.RUN, SafetyState.REDUCED):
-                self._permit = state
+            case c.Publish("safety/state", state):
+                self._sequence = state.sequence
+                if state.mode in (SafetyState.RUN, SafetyState.REDUCED):
+                    self._permit = state
             case c.SendGoal("motion/execute"):
                 self._request = effect
         armed = self._armed.get(node)
@@ -218,10 +222,11 @@ class Injector:
                 world.leaks = True
                 graph.at(end_s, lambda: setattr(world, "leaks", False))
             case "stop":
-                from std_srvs.srv import Trigger
-
                 graph.call_service("safety/stop", Trigger.Request())
             case "replay" | "forge":
+                if fault.choice % 2:
+                    # A stranger with bad intentions waits for a stop.
+                    graph.call_service("safety/stop", Trigger.Request())
                 self._impersonate(fault, end_s)
             case "resend":
                 request = self._request
@@ -239,10 +244,10 @@ class Injector:
         if fault.kind == "forge":
             state = copy.deepcopy(known)
             now_s = SYSTEM_S + graph.now_s
-            state.sequence += 1
+            state.sequence = self._sequence + 1
             state.stamp, state.permit_until = to_time(now_s), to_time(now_s + 0.1)
             state.mode, state.causes = SafetyState.RUN, []
-            state.mac = permit_mac(b"x" * 32, state) if fault.choice else b""
+            state.mac = permit_mac(b"x" * 32, state) if fault.choice > 1 else b""
         graph.publish("safety/state", "stranger", state)
         graph.at(graph.now_s + 0.05, self._impersonate, fault, end_s)
 

@@ -7,6 +7,7 @@ elements is an error, and a parameter file that does not exist is an error inste
 
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from lumper_bringup.launch_source import Call, Element, LaunchError, Text, parse
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 T = TypeVar("T")
 _INCLUDE_DEPTH = 32
+COMMAND_TIMEOUT_S = 20.0
 OUTPUTS = ("log", "screen", "both", "own_log", "full")
 
 
@@ -348,7 +350,22 @@ class Plan:
                     return Path(arguments[0]).read_text()
                 except OSError as error:
                     raise element.error(f"file {arguments[0]!r} cannot be read: {error.strerror}") from error
+            case "command":
+                return _output(arguments[0], scope.environment, element)
         raise AssertionError(call.name)
+
+
+def _output(command: str, environment: Mapping[str, str], element: Element) -> str:
+    """What a command prints; like ROS 2's launch it must end well and say nothing on its error output."""
+    try:
+        done = subprocess.run(
+            shlex.split(command), env=dict(environment), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise element.error(f"command {command!r} failed: {error}") from error
+    if done.returncode or done.stderr:
+        raise element.error(f"command {command!r} failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout
 
 
 def _includes(element: Element) -> bool:

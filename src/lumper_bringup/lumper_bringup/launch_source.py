@@ -84,6 +84,7 @@ SUBSTITUTIONS: dict[str, tuple[int, int]] = {
     "find-pkg-share": (1, 1),
     "dirname": (0, 0),
     "file-content": (1, 1),
+    "command": (1, 1),
 }
 
 
@@ -131,7 +132,7 @@ class _Scanner:
 
     def template(self, stop: str = "") -> Text:
         parts: list[str | Call] = []
-        while self.at < len(self.source) and self.source[self.at] not in (stop or "\0"):
+        while self.at < len(self.source) and not (stop and self.source[self.at] in stop):
             parts.append(self._call() if self._starts_call() else self._literal(stop))
         return tuple(parts)
 

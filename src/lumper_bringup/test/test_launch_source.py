@@ -55,7 +55,7 @@ def test_text_is_split_into_literals_and_substitutions(source: str, expected: ob
         ("$(find-pkg-share)", r"takes 1 argument\(s\), not 0"),
         ("$(var  a)", "is empty"),
         ("$(eval 1 + 1)", r"unknown substitution \$\(eval\)"),
-        ("$(command 'ls')", r"unknown substitution \$\(command\)"),
+        ("$(eval '1')", r"unknown substitution \$\(eval\)"),
         ("$(var a(b))", "unexpected \\("),
     ],
 )

@@ -195,9 +195,12 @@ class World:
         for item in message.transforms:
             if item.child_frame_id == BASE_FRAME and item.header.frame_id == TRAILER_FRAME:
                 place, turn = item.transform.translation, item.transform.rotation
-                yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y**2 + turn.z**2))
-                if not all(map(math.isfinite, (place.x, place.y, yaw))):
+                norm = turn.x * turn.x + turn.y * turn.y + turn.z * turn.z + turn.w * turn.w
+                if not (abs(norm - 1.0) < 0.02 and math.isfinite(place.x) and math.isfinite(place.y)):
                     continue
+                yaw = math.atan2(
+                    2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z)
+                )
                 first = self.base is None
                 if (
                     self.base is None
