@@ -131,7 +131,9 @@ class McapFile:
             opcode, length = _HEAD.unpack_from(records, at)
             at += _HEAD.size
             if at + length > end or (opcode == _MESSAGE and length < _MESSAGE_HEAD.size):
-                self.faults.append(f"{self.path.name}: the chunk at byte {block.offset} ends inside a record or is damaged")
+                self.faults.append(
+                    f"{self.path.name}: the chunk at byte {block.offset} ends inside a record or is damaged"
+                )
                 return
             if opcode == _MESSAGE:
                 ident, _, log_ns, publish_ns = _MESSAGE_HEAD.unpack_from(records, at)

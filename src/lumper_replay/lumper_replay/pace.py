@@ -11,17 +11,13 @@ class Pace:
     """
 
     rate: float
+    paused: bool = False
     _origin_ns: int = 0
     _origin_s: float = 0.0
-    paused: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate < 1e4:
             raise ValueError(f"rate {self.rate:g}: must be above 0 and below 10000")
-
-    def begin(self, stamp_ns: int, now_s: float) -> None:
-        """The message with this stamp is due now."""
-        self._origin_ns, self._origin_s = stamp_ns, now_s
 
     def due_s(self, stamp_ns: int) -> float:
         """Steady time at which a message is due."""
@@ -42,5 +38,5 @@ class Pace:
             self._origin_s, self.paused = now_s, False
 
     def jump(self, stamp_ns: int, now_s: float) -> None:
-        """Set bag time, as a step while paused does."""
+        """This stamp is due now; paused or not stays as it is."""
         self._origin_ns, self._origin_s = stamp_ns, now_s

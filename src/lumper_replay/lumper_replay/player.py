@@ -10,6 +10,7 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
@@ -25,6 +26,7 @@ from lumper_ros.spin import Spinner
 _AHEAD = 400
 # The last stretch before a message is slept exactly; before it a pause or the end is noticed at once.
 _EXACT_S = 0.002
+_LAST = Duration(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Player:
 
     def __init__(self, node: Node, bag: Bag, options: PlayOptions, finished: Callable[[], None]) -> None:
         self._node, self._bag, self._options, self._finished = node, bag, options, finished
-        self._pace = Pace(options.rate)
+        self._pace = Pace(options.rate, paused=options.paused)
         self._wake = threading.Condition()
         self._steps = 0
         self._stop = False
@@ -119,6 +121,9 @@ class Player:
                 self._once()
                 if not self._options.loop:
                     break
+            for publisher in self._publishers.values():
+                # A reliable message that is still on its way would die with this process.
+                publisher.wait_for_all_acked(_LAST)
         finally:
             self._finished()
 
@@ -130,9 +135,7 @@ class Player:
         reader = threading.Thread(target=self._read, args=(wanted, begin_ns, ahead), name="reader", daemon=True)
         reader.start()
         with self._wake:
-            self._pace.begin(begin_ns, time.monotonic())
-            if self._options.paused:
-                self._pace.pause(time.monotonic())
+            self._pace.jump(begin_ns, time.monotonic())
         for stamp_ns, message in self._with_clock(begin_ns, iter(ahead.get, None)):
             late_s = self._wait(stamp_ns, message is not None)
             if late_s is None:

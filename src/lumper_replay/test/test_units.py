@@ -25,7 +25,7 @@ from lumper_ros.qos import qos
 
 def test_pace_keeps_rate_pause_and_steps() -> None:
     pace = Pace(2.0)
-    pace.begin(1_000_000_000, 50.0)
+    pace.jump(1_000_000_000, 50.0)
     assert pace.due_s(3_000_000_000) == 51.0
     pace.pause(50.5)
     assert pace.stamp_ns(99.0) == 2_000_000_000
