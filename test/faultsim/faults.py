@@ -104,7 +104,7 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "stop": (1, _any("stop", 0.1)),
     "replay": (2, _any("replay", 4.0, ("",), 2)),
     "forge": (2, _any("forge", 4.0, ("",), 4)),
-    "resend": (2, _any("resend", 0.1)),
+    "resend": (2, _any("resend", 1.5, ("",), 3)),
 }  # fmt: skip
 WORST_S = 12.0  # nothing lasts longer
 
@@ -229,11 +229,18 @@ class Injector:
                     graph.call_service("safety/stop", Trigger.Request())
                 self._impersonate(fault, end_s)
             case "resend":
-                request = self._request
-                if request is not None and graph.alive(PLANNER):
-                    graph.call(PLANNER, lambda core, now: [request])
+                if fault.choice:
+                    # A client that lost its server asks the next one by the same id.
+                    self._die(BROKER, fault.for_s)
+                    graph.at(end_s + 0.4 * fault.choice, self._resend, self._request)
+                else:
+                    self._resend(self._request)
             case _:
                 raise ValueError(f"no fault is called {fault.kind!r}")
+
+    def _resend(self, request: c.SendGoal | None) -> None:
+        if request is not None and self._graph.alive(PLANNER):
+            self._graph.call(PLANNER, lambda core, now: [request])
 
     def _impersonate(self, fault: Fault, end_s: float) -> None:
         """A stranger publishes permits: an old one as it was, or one made up, with or without a code of its own."""

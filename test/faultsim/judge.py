@@ -115,6 +115,9 @@ class Judge:
             case c.Publish("motion/state", state):
                 if len(state.queued_request_ids) > QUEUE_MOST:
                     raise ViolationError(f"queue: {len(state.queued_request_ids)} requests wait in the broker")
+                why = self._no_permit(now_s)
+                if state.permit_valid and why:
+                    raise ViolationError(f"believes a stranger: the broker says it has a permit, but {why}")
             case c.Respond(response):
                 self._responds(now_s, response)
             case c.Emit("job.started" | "job.resumed"):
@@ -188,15 +191,9 @@ class Judge:
         if goal_id in self.sent:
             raise ViolationError(f"stage twice: arm goal {goal_id} is sent again")
         self.sent[goal_id] = self.robot.graph.life(BROKER)
-        told = self.told
-        if told is None or told.mode not in MOVING:
-            raise ViolationError("dispatch without permit: the last genuine word that the broker heard forbids motion")
-        until_s = told.permit_until.sec + told.permit_until.nanosec * 1e-9 - SYSTEM_S
-        broker_s = self.robot.graph.now_of(BROKER).system_s - SYSTEM_S
-        if broker_s >= until_s:
-            raise ViolationError(f"dispatch without permit: the lease ran out {broker_s - until_s:.3f} s ago")
-        if now_s - self.told_s > LEASE_S + 0.01:
-            raise ViolationError(f"dispatch without permit: the monitor is silent for {now_s - self.told_s:.3f} s")
+        why = self._no_permit(now_s)
+        if why:
+            raise ViolationError(f"dispatch without permit: {why}")
         self._on_record(goal_id)
         from_rest = goal.trajectory.header.stamp.sec == 0
         speed = float(np.abs(self.world.velocity).max())
@@ -204,6 +201,18 @@ class Judge:
             raise ViolationError(
                 f"begins in motion: a motion from standstill is sent while a joint does {speed:.2f} rad/s"
             )
+
+    def _no_permit(self, now_s: float) -> str:
+        """Why the broker cannot have a permit, by what it heard; empty = it may."""
+        told = self.told
+        if told is None or told.mode not in MOVING:
+            return "the last genuine word that it heard forbids motion"
+        until_s = told.permit_until.sec + told.permit_until.nanosec * 1e-9 - SYSTEM_S
+        broker_s = self.robot.graph.now_of(BROKER).system_s - SYSTEM_S
+        if broker_s >= until_s:
+            return f"the lease ran out {broker_s - until_s:.3f} s ago"
+        silent_s = now_s - self.told_s
+        return f"the monitor is silent for {silent_s:.3f} s" if silent_s > LEASE_S + 0.01 else ""
 
     def _on_record(self, goal_id: str) -> None:
         graph = self.robot.graph

@@ -162,11 +162,12 @@ def _of(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[], Any
     return _swap(owner, name, change(getattr(owner, name)))
 
 
+_PERMIT_RULES = ("dispatch without permit", "moves without permit", "believes a stranger")
 MUTANTS = (
-    Mutant("the broker does not check the permit", _swap(Permit, "now", _permit_now), ("dispatch without permit", "moves without permit")),
-    Mutant("the broker takes replayed permits", _swap(Permit, "_judge", _judge_replayed), ("dispatch without permit", "moves without permit")),
-    Mutant("the broker takes forged permits", _swap(lumper_motion.permit, "permit_genuine", lambda key, state: True), ("dispatch without permit", "moves without permit")),
-    Mutant("the broker goes on moving when the permit is lost", _of(Runner, "stop", _slow_only), ("dispatch without permit", "moves without permit")),
+    Mutant("the broker does not check the permit", _swap(Permit, "now", _permit_now), _PERMIT_RULES),
+    Mutant("the broker takes replayed permits", _swap(Permit, "_judge", _judge_replayed), _PERMIT_RULES),
+    Mutant("the broker takes forged permits", _swap(lumper_motion.permit, "permit_genuine", lambda key, state: True), _PERMIT_RULES),
+    Mutant("the broker goes on moving when the permit is lost", _of(Runner, "stop", _slow_only), _PERMIT_RULES),
     Mutant("the broker forgets the journal", _swap(Journal, "write", _write_nothing), ("not written down",)),
     Mutant("the broker forgets what it has done", _swap(Journal, "find", lambda self, request_id: None), ("stage twice", "ends twice")),
     Mutant("the broker says CANCELED before the arm stands", _of(Runner, "standing_still", _end_at_once), ("says it stands",)),

@@ -14,7 +14,7 @@ REGRESSIONS = Path(__file__).parent / "regressions"
 
 def rule_of(violation: str) -> str:
     """The name of the rule that was broken."""
-    return violation.split(":")[0]
+    return violation.split(":", maxsplit=1)[0]
 
 
 def shrink(scenario: Scenario, rule: str, most_runs: int = 80, play: Callable[[Scenario], Outcome] = run) -> Scenario:
