@@ -287,6 +287,12 @@ def check(
     return result
 
 
+def has_journal(bag: Bag) -> bool:
+    """Whether the nodes' journals are in a recording."""
+    topics = {absolute for absolute, name in Names(bag).known.items() if name == journal.TOPIC}
+    return any(True for _ in bag.messages(topics)) if topics else False
+
+
 def unknown_types(bag: Bag) -> dict[str, tuple[str, int]]:
     """Topics whose type is not installed: topic -> (type, messages in the recording by its metadata; -1 = not told)."""
     from lumper_replay.reader import installed

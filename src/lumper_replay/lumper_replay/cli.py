@@ -1,10 +1,11 @@
-"""lumper_replay: record, play, check, view and info on rosbag2 recordings of jobs."""
+"""lumper_replay: record, play, check, view, cut, behaviour and info on rosbag2 recordings of jobs."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lumper_replay.reader import Bag
 from lumper_replay.writer import BagError
 from lumper_ros.parameters import ParameterError
 
@@ -30,12 +31,7 @@ def _play(options: argparse.Namespace) -> int:
     from lumper_replay.reader import open_bag
 
     bag = open_bag(options.bag)
-    remap = {}
-    for pair in options.remap:
-        old, arrow, new = pair.partition(":=")
-        if not arrow or not old or not new:
-            raise BagError(f"--remap {pair}: must be old:=new")
-        remap[old] = new
+    remap = _pairs("--remap", options.remap)
     chosen = frozenset(options.topics)
     unknown = sorted((chosen | frozenset(options.without) | frozenset(remap)) - set(bag.topics))
     if unknown:
@@ -66,13 +62,17 @@ def _play(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from lumper_replay import report
-    from lumper_replay.check import check
+    from lumper_replay.check import check, has_journal
     from lumper_replay.cores import parse_change
+    from lumper_replay.reader import open_bag
 
     changes = {}
     for text in options.set:
         node, name, value = parse_change(text)
         changes[node, name] = value
+    bag = open_bag(options.bag)
+    if not has_journal(bag):
+        return _drive(bag, options, changes)
     result = check(options.bag, changes, options.key, options.processes)
     print(report.text(result, options.all))
     if options.html:
@@ -83,10 +83,78 @@ def _check(options: argparse.Namespace) -> int:
     return report.exit_code(result)
 
 
+def _drive(bag: Bag, options: argparse.Namespace, changes: dict[tuple[str, str], object]) -> int:
+    """A recording without a journal."""
+    from lumper_replay import drive
+    from lumper_replay.check import unknown_types
+
+    print(f"{options.bag}: no journal in it: what its topics tell is decided again, compared by time")
+    remap = _pairs("--map", options.map)
+    for topic in remap:
+        if topic not in bag.topics:
+            raise BagError(f"--map {topic}: {options.bag.name} has {', '.join(sorted(bag.topics))}")
+    for topic, (kind, _) in unknown_types(bag).items():
+        print(f"! {topic}: {kind} is not installed; skipped")
+    for node in drive.NODES:
+        chosen = {name: value for (owner, name), value in changes.items() if owner == node}
+        print(drive.text(drive.drive(bag, node, options.config or _installed_config(), chosen, remap)))
+    for fault in bag.faults_now():
+        print(f"! {fault}")
+    return 0
+
+
+def _installed_config() -> Path:
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        return Path(get_package_share_directory("lumper_bringup")) / "config"
+    except PackageNotFoundError as error:
+        raise BagError(
+            "lumper_bringup is not installed: give the robot's configuration with --config FOLDER"
+        ) from error
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    """OLD:=NEW as a mapping."""
+    found = {}
+    for pair in words:
+        old, arrow, new = pair.partition(":=")
+        if not arrow or not old or not new:
+            raise BagError(f"{option} {pair}: must be old:=new")
+        found[old] = new
+    return found
+
+
 def _view(options: argparse.Namespace) -> int:
     from lumper_replay.view import run
 
     return run(options.bag, options.stills, options.save, options.serve)
+
+
+def _cut(options: argparse.Namespace) -> int:
+    from lumper_replay.cores import NODES, SHORT
+    from lumper_replay.cut import cut
+
+    nodes = [SHORT.get(name, name) for name in options.nodes] or list(NODES)
+    count = cut(options.bag, options.output, options.until, nodes)
+    print(f"{count.total()} messages in {options.output}")
+    return 0
+
+
+def _behaviour(options: argparse.Namespace) -> int:
+    from lumper_replay.behaviour import behaviour
+
+    made = behaviour(options.bag)
+    print(f"{made.span_s:.1f} s: {made.delivered} cartons delivered, {made.dropped} dropped, {made.plans} plans")
+    print(
+        f"{made.dispatched} trajectories, {made.dispatched_without_permit} of them without permit; {len(made.stops)} stops"
+    )
+    for stop in made.stops:
+        spent = "-" if stop.to_standstill_s is None else f"{stop.to_standstill_s:.3f} s to standstill"
+        print(
+            f"  {stop.at_s:8.3f} s  {'moving' if stop.moving else 'standing'}, {spent}: {'; '.join(stop.causes)[:200]}"
+        )
+    return 0
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -136,6 +204,12 @@ def _arguments() -> argparse.ArgumentParser:
     check.add_argument("--html", type=Path, help="also write a self-contained report")
     check.add_argument("--all", action="store_true", help="show every difference")
     check.add_argument("--key", default="", metavar="FILE", help="the robot's key, for recordings with authentication")
+    check.add_argument(
+        "--config", type=Path, metavar="FOLDER", help="for recordings without a journal: parameters and robot"
+    )
+    check.add_argument(
+        "--map", nargs="+", default=[], metavar="TOPIC:=NAME", help="for foreign recordings: /scan:=scan/front"
+    )
     check.add_argument("--processes", type=int, default=0, help="at once; 0 = as many as there are cores")
 
     view = command("view", _view, "see a recording in rerun, or as still pictures")
@@ -145,6 +219,17 @@ def _arguments() -> argparse.ArgumentParser:
         "--save", type=Path, metavar="FILE.rrd", help="write a rerun recording instead of opening the viewer"
     )
     view.add_argument("--serve", action="store_true", help="serve the viewer as a web page on 127.0.0.1")
+
+    cut = command("cut", _cut, "make a small recording of a large one: some nodes' journals up to a time")
+    cut.add_argument("bag", type=Path)
+    cut.add_argument("output", type=Path)
+    cut.add_argument("--until", type=float, metavar="S", help="seconds from the start")
+    cut.add_argument("--nodes", nargs="+", default=[], help="safety, perception, motion, planner; default: all")
+
+    behaviour = command(
+        "behaviour", _behaviour, "cartons, stops, time to standstill, permits: what regression tests assert"
+    )
+    behaviour.add_argument("bag", type=Path)
 
     info = command("info", _info, "what a recording holds, and what is wrong with it")
     info.add_argument("bag", type=Path)
