@@ -104,7 +104,7 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "stop": (1, _any("stop", 0.1)),
     "replay": (2, _any("replay", 4.0, ("",), 2)),
     "forge": (2, _any("forge", 4.0, ("",), 4)),
-    "resend": (2, _any("resend", 1.5, ("",), 3)),
+    "resend": (4, _any("resend", 0.5, ("",), 3)),
 }  # fmt: skip
 WORST_S = 12.0  # nothing lasts longer
 

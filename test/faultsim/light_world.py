@@ -24,7 +24,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
-from lumper_motion.kinematics import ArmKinematics
 from lumper_ros import core as c
 from lumper_ros.convert import seconds, to_point, to_quaternion, to_time
 from lumper_ros.robot import Robot, Trailer
@@ -55,13 +54,11 @@ class LightWorld(c.Core):
         self,
         robot: Robot,
         trailer: Trailer,
-        kinematics: ArmKinematics,
         load: Load,
         base_x_m: float,
         simulated_time: bool,
     ) -> None:
         self.robot, self.load = robot, load
-        self._kinematics = kinematics
         self._scanners = Scanners(robot, trailer)
         self._simulated = simulated_time
         home = robot.poses["home"].copy()
@@ -89,6 +86,7 @@ class LightWorld(c.Core):
         self.zones = 0
         self._zones_since_s = -math.inf
         self._let_go_s = math.inf
+        self._torn = False
         self._ticks = 0
         self.time_s = 0.0  # steady clock
         self._names = list(robot.joint_names)
@@ -102,7 +100,7 @@ class LightWorld(c.Core):
 
     def tool(self) -> Array:
         """4x4 of tool0 in trailer."""
-        pose: Array = self._kinematics.tool(self.position)[0]
+        pose: Array = self.robot.link_transforms(self.position)["tool0"].copy()
         pose[0, 3] += self.drive.x_m
         return pose
 
@@ -185,14 +183,12 @@ class LightWorld(c.Core):
             self._let_go_s = math.inf
             load.carry(self.tool())
             load.release(self.drive.x_m, self.time_s)
-        if self.zones and load.held is None and not self.leaks and np.abs(self.velocity).max() < 0.02:
-            # A pad seals only once: what fell off has torn away.
-            if self.time_s - self._zones_since_s >= gripper.build_up_s and not self._torn:
-                load.seal(self.tool())
-                self._torn = load.held is not None
-        load.carry(self.tool()) if load.held is not None else None
-
-    _torn = False
+        sucks = self.zones and load.held is None and not self.leaks and np.abs(self.velocity).max() < 0.02
+        # A pad seals only once: what fell off has torn away.
+        if sucks and not self._torn and self.time_s - self._zones_since_s >= gripper.build_up_s:
+            self._torn = load.seal(self.tool())
+        if load.held is not None:
+            load.carry(self.tool())
 
     # --- sensors ---
 

@@ -82,7 +82,7 @@ def _end_at_once(original: Callable[..., None]) -> Callable[..., None]:
     def standing_still(self: Runner, now: c.Now) -> None:
         if self.active is not None and self.active.stop is not None:
             self.active.in_flight = False
-        with mock.patch.object(Senses, "stands", lambda self, now: True):
+        with mock.patch.object(Senses, "stands", return_value=True):
             original(self, now)
 
     return standing_still

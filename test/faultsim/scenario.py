@@ -167,7 +167,7 @@ def build(scenario: Scenario, transport: FaultyTransport, tap: Any, heard: Any) 
     rng = random.Random(scenario.seed)
     base_x = rng.choice((0.0, 1.0, 2.0))
     load = make_load(robot, scenario.seed, scenario.cartons, base_x + rng.choice((1.85, 1.9, 2.6)))
-    world = LightWorld(robot, trailer, _kinematics(), load, base_x, scenario.simulated_time)
+    world = LightWorld(robot, trailer, load, base_x, scenario.simulated_time)
     motion = from_mapping(MotionParameters, FILES | MOTION)
     planner = from_mapping(PlannerParameters, FILES | {"question_limit_s": 60.0})
     builders: Mapping[str, Callable[[], c.Core]] = {
@@ -214,7 +214,10 @@ def run(scenario: Scenario, keep_trace: bool = False) -> Outcome:
         judge.look(robot.graph.now_s)
         robot.graph.at(robot.graph.now_s + 1.0 / WORLD_HZ, look)
 
-    robot = build(scenario, transport, tap, lambda now_s, node, name, message: judge.heard(now_s, node, name, message))
+    def heard(now_s: float, node: str, name: str, message: Any) -> None:
+        judge.heard(now_s, node, name, message)
+
+    robot = build(scenario, transport, tap, heard)
     graph = robot.graph
     transport.bind(graph)
     judge, injector, attendant = (
