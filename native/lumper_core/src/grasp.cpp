@@ -12,6 +12,7 @@ constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;       // neighbours that reach this little into the swept space are brushed, not hit
 constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
+constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a carton that stands out beside it
 constexpr double kWall_m = 0.015;         // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
 constexpr double kHeadroom_m = 0.45;      // gripper and wrist above a top grasp
 constexpr double kDeepest_m = 0.61;       // a carton of unknown depth is pulled as far as the deepest one
@@ -90,6 +91,7 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
   Vec3 low = Vec3::Constant(1e9);
   Vec3 high = Vec3::Constant(-1e9);
   double mass = 0.0;
+  double mass_spread = 0.0;
   Vec3 moment = Vec3::Zero();
   for (const int32_t slot : slots) {
     const Box& box = graph.box(slot);
@@ -99,6 +101,7 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     low = low.cwiseMin(centre - half);
     high = high.cwiseMax(centre + half);
     mass += box.mass + box.mass_sigma;
+    mass_spread += box.mass_sigma;
     moment += box.position * (box.mass + box.mass_sigma);
   }
   const Vec3 centre_of_mass = moment / mass;
@@ -176,11 +179,11 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
         if (!all_held) {
           continue;
         }
-        // The pad sticks out over the load's edges: nothing may stand out of the wall there.
+        // The pad sticks out over the load's edges and comes straight at the face: nothing may stand in that corridor.
         const Vec3 reach = tool_x.cwiseAbs() * (0.5 * gripper_.width_m + gripper_.clearance_m) +
                            tool_y.cwiseAbs() * (0.5 * gripper_.height_m + gripper_.clearance_m);
         const Vec3 near = centre + face.normal * gripper_.cup_stroke_m;
-        const Vec3 far = centre + face.normal * gripper_.depth_m;
+        const Vec3 far = centre + face.normal * (level_grasp ? kCorridor_m : kHeadroom_m);
         const Vec3 pad_low = near.cwiseMin(far) - reach;
         const Vec3 pad_high = near.cwiseMax(far) + reach;
         if (!within(graph.trailer(), pad_low, pad_high) || !inside(graph, pad_low, pad_high, slots).empty()) {
@@ -242,7 +245,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     grasp->slots[b] = slots[b];
     grasp->ids[b] = graph.box(slots[b]).id;
   }
-  grasp->mass = mass;
+  // What the arm must be ready to carry: nobody has weighed it.
+  grasp->mass = mass + mass_spread;
   const Quaternion inverse = grasp->orientation.conjugate();
   grasp->load_position = inverse * (load.position - grasp->position);
   grasp->load_orientation = inverse * load.orientation;

@@ -73,7 +73,8 @@ struct Planner::Option {
   double distance_m = 0.0;
   bool reachable = false;
   uint64_t tie = 0;
-  double score() const { return (expected_s + risk_s) / grasp.count; }
+  double level_s = 0.0;  ///< what digging a pit costs later
+  double score() const { return (expected_s + risk_s + level_s) / grasp.count; }
 };
 
 Planner::Planner(const Trailer& trailer, const Gripper& gripper, const Arm& arm, const Conveyor& conveyor,
@@ -246,8 +247,13 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       }
     }
     const Vec3 mount = to_trailer(base, Vec3(arm_.mount_x_m, arm_.mount_y_m, arm_.shoulder_z_m));
+    double highest = 0.0;
+    for (const uint32_t id : live) {
+      highest = std::max(highest, graph_.high(graph_.slot_of(id)).z());
+    }
     for (size_t i = 0; i < options.size(); ++i) {
       Option& option = options[i];
+      option.level_s = parameters_.level_cost_spm * (highest - graph_.high(option.grasp.slots[0]).z());
       const double motion = ask ? times[i] : seconds(option.grasp, base);
       option.reachable = std::isfinite(motion);
       option.distance_m = (option.grasp.position - mount).norm();

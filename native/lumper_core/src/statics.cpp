@@ -662,21 +662,24 @@ Statics::Outcome Statics::run(Removal* removal, bool standing) {
       continue;
     }
     const Outcome outcome = solve(set_, false);
-    if (outcome == Outcome::kLimit) {
+    if (outcome == Outcome::kLimit && !standing) {
       return outcome;
     }
-    commit(set_);
+    if (outcome != Outcome::kLimit) {
+      commit(set_);
+    }
     if (outcome == Outcome::kBalanced) {
       continue;
     }
     if (standing) {
+      // What balance cannot be found for counts as not explained, like what cannot be balanced: the rest goes on.
       removal->verdict = Verdict::kCollapses;
       for (size_t i = 0; i < set_.size(); ++i) {
         const auto s = static_cast<size_t>(set_[i]);
         external_[s] -= residual_[s];
         relief_[s] -= residual_[s];
         residual_[s].setZero();
-        const double acceleration = v_[i].head<3>().norm();
+        const double acceleration = outcome == Outcome::kLimit ? 0.0 : v_[i].head<3>().norm();
         removal->acceleration = std::max(removal->acceleration, acceleration);
         if (acceleration > graph_->parameters().acceleration_threshold_mps2) {
           removal->falls.push_back(set_[i]);
@@ -761,15 +764,7 @@ void Statics::update() {
       removed_stamp_[s] = epoch_;
     }
   }
-  if (run(&standing_, true) == Outcome::kLimit) {
-    standing_.verdict = Verdict::kUndecided;
-    // What is left over counts as relief, so that removals are judged by what changes.
-    for (size_t s = 0; s < graph_->slots(); ++s) {
-      external_[s] -= residual_[s];
-      relief_[s] -= residual_[s];
-      residual_[s].setZero();
-    }
-  }
+  run(&standing_, true);
   standing_.iterations = iterations_;
   standing_.boxes_solved = largest_set_;
   undo_patches_.clear();

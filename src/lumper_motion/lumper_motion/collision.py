@@ -21,15 +21,19 @@ Array = NDArray[np.float64]
 CUP_CLEARANCE_M = 0.03
 # What is left of a held or neighbouring carton when contact along its faces is allowed.
 CONTACT_SHRINK_M = 0.015
+# What rounding a corner may cut off a way that was searched.
+ROUNDING_M = 0.02
 
 
 class Closeness(Enum):
     """How near the arm may come.
 
+    WIDE: where a way is searched: ROUNDING_M more than the margin, since its corners are rounded afterwards.
     CLEAR: free motion: every shape is inflated by the margin.
     CONTACT: the last stretch to or from a face or the belt: true shapes, the cups' front end left out, load shrunk.
     """
 
+    WIDE = "wide"
     CLEAR = "clear"
     CONTACT = "contact"
 
@@ -148,6 +152,7 @@ class CollisionChecker:
         """Capsules of the moving links and the pad. Capsules of links that cannot move are obstacles of the mast kind."""
         robot, links = self._kin.robot, {name: i for i, name in enumerate(self._kin.links)}
         moving = _moving_links(robot)
+        wide_m = self._margin_m + ROUNDING_M
         result = []
         for number, capsule in enumerate(robot.capsules):
             if capsule.link == "tool0":
@@ -172,6 +177,7 @@ class CollisionChecker:
                     links[capsule.link],
                     local,
                     {
+                        Closeness.WIDE: coal.CollisionObject(coal.Capsule(capsule.radius_m + wide_m, length)),
                         Closeness.CLEAR: coal.CollisionObject(coal.Capsule(capsule.radius_m + self._margin_m, length)),
                         Closeness.CONTACT: coal.CollisionObject(coal.Capsule(capsule.radius_m, length)),
                     },
@@ -182,8 +188,9 @@ class CollisionChecker:
         local[2, 3] = -pad.pad_depth_m / 2.0
         short = np.eye(4)
         short[2, 3] = -(pad.pad_depth_m + CUP_CLEARANCE_M) / 2.0
-        m = 2.0 * self._margin_m
+        m, w = 2.0 * self._margin_m, 2.0 * wide_m
         for closeness, place, size in (
+            (Closeness.WIDE, local, (pad.pad_width_m + w, pad.pad_height_m + w, pad.pad_depth_m + w)),
             (Closeness.CLEAR, local, (pad.pad_width_m + m, pad.pad_height_m + m, pad.pad_depth_m + m)),
             (Closeness.CONTACT, short, (pad.pad_width_m, pad.pad_height_m, pad.pad_depth_m - CUP_CLEARANCE_M)),
         ):
@@ -253,13 +260,14 @@ class CollisionChecker:
             self._load = None
         else:
             width, height, depth = load.size_m
-            m = 2.0 * self._margin_m
+            m, w = 2.0 * self._margin_m, 2.0 * (self._margin_m + ROUNDING_M)
             less = 2.0 * CONTACT_SHRINK_M
             self._load = _Shape(
                 "held carton",
                 self._kin.tool_link,
                 load.pose_in_tool,
                 {
+                    Closeness.WIDE: coal.CollisionObject(coal.Box(width + w, height + w, depth + w)),
                     Closeness.CLEAR: coal.CollisionObject(coal.Box(width + m, height + m, depth + m)),
                     Closeness.CONTACT: coal.CollisionObject(
                         coal.Box(max(width - less, 0.01), max(height - less, 0.01), max(depth - less, 0.01))
@@ -294,7 +302,7 @@ class CollisionChecker:
         manager = self._managers[closeness]
         manager.update()
         self._callback.init()
-        (self._env if closeness is Closeness.CLEAR else self._contact_env).collide(manager, self._callback)
+        (self._contact_env if closeness is Closeness.CONTACT else self._env).collide(manager, self._callback)
         return bool(self._callback.data.result.isCollision()) or bool(self._touches_itself(closeness))
 
     def _meetings_of(self, closeness: Closeness) -> list[tuple[coal.CollisionObject, coal.CollisionObject, str]]:

@@ -28,6 +28,8 @@ KNOT_STEP_RAD = 0.03
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
 # The search looks this far beyond start and goals first.
+# So near to start and goal a search need not keep its wider berth.
+NEAR_END_RAD = 0.35
 SEARCH_MARGIN_RAD = 1.0
 # Two checked configurations are so near that no point of the arm moves further between them.
 CHECK_STEP_M = 0.05
@@ -211,17 +213,42 @@ def search(
     Raises:
         SearchError: budget spent, or start or all goals in collision.
     """
-    tight = int(0.6 * max_checks)
-    for margin_rad, budget in ((SEARCH_MARGIN_RAD, tight), (math.inf, max_checks - tight)):
-        way, spent = _connect(kinematics, checker, start, goals, budget, seed, margin_rad)
+    wide = _Room(checker, Closeness.WIDE, np.vstack([start, *goals]))
+    clear = _Room(checker, Closeness.CLEAR, np.vstack([start, *goals]))
+    for room, margin_rad, share in ((wide, SEARCH_MARGIN_RAD, 0.4), (wide, math.inf, 0.3), (clear, math.inf, 0.3)):
+        budget = int(share * max_checks)
+        way, spent = _connect(kinematics, room, start, goals, budget, seed, margin_rad)
         if way is not None:
-            return shorten(way, checker, np.random.default_rng(seed), max(40, (budget - spent) // 10))
+            return shorten(way, room, np.random.default_rng(seed), max(40, (budget - spent) // 10))
     raise SearchError(f"no path within {max_checks} collision checks")
+
+
+class _Room:
+    """Where the arm may be: `closeness` everywhere but near the ends, which only have to be clear."""
+
+    def __init__(self, checker: CollisionChecker, closeness: Closeness, ends: Array) -> None:
+        self._checker = checker
+        self._closeness = closeness
+        self._ends = ends
+
+    def free(self, joints: Array) -> bool:
+        if self._checker.free(joints, self._closeness):
+            return True
+        if self._closeness is Closeness.CLEAR or np.abs(self._ends - joints).max(axis=1).min() > NEAR_END_RAD:
+            return False
+        return self._checker.free(joints)
+
+    def line_free(self, start: Array, end: Array) -> bool:
+        """Whether the straight joint-space line is."""
+        samples = line(start, end)
+        if self._checker.first_hit(samples, self._closeness) < 0:
+            return True
+        return self._closeness is not Closeness.CLEAR and all(self.free(joints) for joints in samples)
 
 
 def _connect(
     kinematics: ArmKinematics,
-    checker: CollisionChecker,
+    room: _Room,
     start: Array,
     goals: Sequence[Array],
     max_checks: int,
@@ -244,7 +271,7 @@ def _connect(
     def valid(state: Any) -> bool:
         nonlocal spent
         spent += 1
-        return checker.free(np.array([state[i] for i in range(n)]))
+        return room.free(np.array([state[i] for i in range(n)]))
 
     setup = og.SimpleSetup(space)
     setup.setStateValidityChecker(valid)
@@ -278,18 +305,18 @@ def _connect(
         return None, spent
     way = np.array([[state[i] for i in range(n)] for state in setup.getSolutionPath().getStates()])
     # Between two checked samples something thin may lie.
-    if any(not _line_free(a, b, checker) for a, b in pairwise(way)):
+    if any(not room.line_free(a, b) for a, b in pairwise(way)):
         return None, spent
     return way, spent
 
 
-def shorten(way: Array, checker: CollisionChecker, random: np.random.Generator, tries: int) -> Array:
+def shorten(way: Array, room: _Room, random: np.random.Generator, tries: int) -> Array:
     """Replace parts of a way by straight lines while they stay free; deterministic for a given generator."""
     points = [way[0]]
     at = 0
     while at < len(way) - 1:
         # The farthest way point that is seen from here.
-        at = next((j for j in range(len(way) - 1, at + 1, -1) if _line_free(way[at], way[j], checker)), at + 1)
+        at = next((j for j in range(len(way) - 1, at + 1, -1) if room.line_free(way[at], way[j])), at + 1)
         points.append(way[at])
     for _ in range(tries):
         if len(points) <= 2:
@@ -302,7 +329,7 @@ def shorten(way: Array, checker: CollisionChecker, random: np.random.Generator, 
         first = points[i] + (low - along[i]) / (along[i + 1] - along[i]) * (points[i + 1] - points[i])
         j = min(j, len(points) - 2)
         second = points[j] + (high - along[j]) / (along[j + 1] - along[j]) * (points[j + 1] - points[j])
-        if _line_free(first, second, checker):
+        if room.line_free(first, second):
             points = [*points[: i + 1], first, second, *points[j + 1 :]]
     return np.array(points)
 
@@ -311,7 +338,3 @@ def line(start: Array, end: Array, step_rad: float = 0.05) -> Array:
     """(n, 6) samples of a straight joint-space line."""
     n = 2 + int(np.linalg.norm(end - start) / step_rad)
     return start + np.linspace(0.0, 1.0, n)[:, None] * (end - start)
-
-
-def _line_free(start: Array, end: Array, checker: CollisionChecker) -> bool:
-    return checker.first_hit(line(start, end), Closeness.CLEAR) < 0

@@ -37,6 +37,8 @@ B = BrokerState
 # Goals tried with a straight path, and given to the search, at most.
 MAX_CANDIDATES = 8
 MAX_STRAIGHT = 4
+# Longer straight ways to a face that stands back between its neighbours.
+DEEP_APPROACHES_M = (0.25, 0.45)
 # A way found may touch something once its corners are rounded: then another is looked for.
 SEARCHES = 3
 # An arm that stands too near something may leave it over this much of its path.
@@ -108,14 +110,26 @@ class StagePlanner:
         base_from_trailer = inverse(snapshot.trailer_from_base)
         face = base_from_trailer @ pick.grasp
         contact = _along_tool(face, p.press_m if press_m is None else press_m)
-        near, before = _along_tool(face, -p.contact_m), _along_tool(face, -p.contact_m - p.approach_m)
+        near = _along_tool(face, -p.contact_m)
         checker = self._checker(snapshot, _names(pick.carton_ids))
         out = self._stroke_tools(pick, contact, base_from_trailer)
-        reached, blocked = False, ""
+        reached, followed, blocked = False, False, ""
+
+        def ways() -> Iterator[tuple[Array, Array]]:
+            """From near the face first; from further out where neighbours stand out beside it."""
+            nonlocal reached, blocked
+            for distance in (p.approach_m, *DEEP_APPROACHES_M):
+                before = _along_tool(face, -p.contact_m - distance)
+                for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
+                    reached = True
+                    if checker.free(via):
+                        yield before, via
+                    else:
+                        blocked = blocked or _pairs_text(checker.explain(via, Closeness.CLEAR))
 
         def goals() -> Iterator[_Goal]:
-            nonlocal reached, blocked
-            for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
+            nonlocal followed, blocked
+            for before, via in ways():
                 legs = self._lines(
                     via,
                     (before, near, contact),
@@ -126,7 +140,7 @@ class StagePlanner:
                 stroke = self._follow(out, legs[-1].joints[-1], 0.05) if legs is not None else None
                 if legs is None or stroke is None:
                     continue
-                reached = True
+                followed = True
                 touches = _hit(checker, legs) or self._stroke_block(snapshot, checker, pick, stroke)
                 blocked = blocked or touches
                 if not touches:
@@ -135,7 +149,7 @@ class StagePlanner:
         motion = self._free_motion(snapshot, checker, goals(), B.STAGE_APPROACH, self._limits(snapshot.load))
         if motion is not None:
             return motion
-        if not reached:
+        if not reached or not (followed or blocked):
             return Failure(OutcomeCode.UNREACHABLE, f"cartons {list(pick.carton_ids)}: {self._reach_text(contact)}")
         return Failure(OutcomeCode.IN_COLLISION, f"at the face of {list(pick.carton_ids)}: {blocked}")
 
@@ -452,6 +466,8 @@ class StagePlanner:
         drawn_in = 0.5 * (start + goal)
         drawn_in[1:3] = self.robot.poses["home"][1:3]
         ways: list[tuple[Array, ...]] = [(drawn_in,)]
+        # A load that is turned where it came out would sweep the pile: a little back as well.
+        ups += self.kinematics.solutions(_along_tool(_raised(tools[0], rise), -0.25), start)[:1]
         ways += [(up,) for up in ups] + [(up, over) for up in ups for over in overs]
         ways += [(back,) for back in backs] + [(over,) for over in overs]
         ways += [(back, over) for back in backs for over in overs]

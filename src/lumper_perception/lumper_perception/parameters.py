@@ -67,8 +67,8 @@ class PerceptionParameters:
     )
     min_size_m: float = parameter(0.12, low=0.02, high=1.0, doc="boxes with a smaller known side are no cartons")
     max_size_m: float = parameter(0.75, low=0.2, high=3.0, doc="boxes with a larger side are no cartons")
-    density_kgpm3: float = parameter(120.0, low=10.0, high=2000.0, doc="mass of a carton nobody weighed, per volume")
-    density_sigma: float = parameter(0.4, low=0.0, high=2.0, doc="its standard deviation, as a fraction")
+    density_kgpm3: float = parameter(150.0, low=10.0, high=2000.0, doc="mass of a carton nobody weighed, per volume")
+    density_sigma: float = parameter(0.35, low=0.0, high=2.0, doc="its standard deviation, as a fraction")
     friction: float = parameter(0.45, low=0.05, high=1.5, doc="Coulomb coefficient assumed")
     trailer_margin_m: float = parameter(
         0.10, low=0.0, high=1.0, doc="cartons centred further outside the trailer are dropped"

@@ -257,3 +257,20 @@ def test_person_there_before_the_start_is_there_after_it(last: str) -> None:
     bench.run(0.5)
     assert bench.state.mode == SafetyState.PROTECTIVE_STOP
     assert not any(state.mode in (SafetyState.RUN, SafetyState.REDUCED) for state in bench.states)
+
+
+def test_the_first_messages_after_the_process_was_stopped_grant_nothing() -> None:
+    bench = loaded_trailer()
+    bench.run(1.0)
+    assert bench.permitted
+    bench.t += 1.0
+    # Somebody came near meanwhile: a reason to publish at once, between two ticks.
+    bench.people = [(-0.9, 0.0)]
+    granted = [
+        effect.message.mode
+        for name in ("scan/rear", "scan/front", "scan/rear")
+        for effect in bench.send(name, bench.make(name))
+        if getattr(effect, "name", "") == "safety/state"
+        and effect.message.mode in (SafetyState.RUN, SafetyState.REDUCED)
+    ]
+    assert not granted and not bench.permitted

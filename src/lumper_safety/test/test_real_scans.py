@@ -97,7 +97,8 @@ def test_people_walking_slow_and_stop_the_arm_and_nobody_else_does() -> None:
         f"{never_near.sum()} without reason to stop: {false_stop} stopped"
     )
     assert {SafetyState.RUN, SafetyState.REDUCED, SafetyState.PROTECTIVE_STOP} <= set(modes.tolist())
-    assert must_stop.sum() > 20 and clear.sum() > 20
+    # At full speed the arm needs 3 m: in this recording somebody is nearer all the time. The empty room is the next test.
+    assert must_stop.sum() > 20 and never_near.sum() > 20
     assert not misses
     assert false_slow == 0 and false_stop == 0
 

@@ -41,7 +41,7 @@ struct Gripper {
   double seal_fraction = 0.90;
   double cup_stroke_m = 0.015;
   double safety_factor = 1.5;
-  double clearance_m = 0.01;
+  double clearance_m = 0.02;
   double depth_m = 0.10;
 };
 
@@ -87,6 +87,7 @@ struct PlanParameters {
   double max_advance_m = 1.0;
   double stroke_limit_m = 0.03;
   double hold_press_n = 500.0;
+  double level_cost_spm = 3.0;  ///< of taking a carton below the highest one: pits are slow to reach into, s/m
 };
 
 /// One way to take a load; fields as in GRASP_DTYPE of the Python module.
