@@ -26,7 +26,7 @@ SAFETY_PARAMETERS: dict[str, Any] = {
     "scan_rear_angle_min_rad": -HALF_FOV_RAD,
     "scan_rear_step_rad": STEP_RAD,
     "scan_rear_beams": BEAMS,
-    "scan_period_s": 0.1,
+    "scan_period_s": 0.15,
 }
 
 

@@ -33,9 +33,9 @@ from lumper_sim.people import People, Person
 
 Array = NDArray[np.float64]
 ARM, BASE = "arm_controller/follow_joint_trajectory", "base/advance"
-TICK_HZ = 25.0
+TICK_HZ = 20.0
 # Every so many ticks.
-EVERY = {"tf": 8, "scan": 3, "gripper": 3, "estop": 3, "conveyor": 10, "detections": 12, "feedback": 4}
+EVERY = {"tf": 8, "scan": 3, "gripper": 3, "estop": 3, "conveyor": 8, "detections": 10, "feedback": 4}
 _ENDINGS = {
     server.Ending.SUCCEEDED: c.GoalStatus.SUCCEEDED,
     server.Ending.ABORTED: c.GoalStatus.ABORTED,

@@ -32,7 +32,7 @@ from lumper_ros.parameters import from_mapping
 from lumper_ros.virtual import CoreError
 
 KEY = bytes(range(32))
-TICKS = {SAFETY: 25.0, PERCEPTION: 2.0, BROKER: 25.0, PLANNER: 2.0, SIM: WORLD_HZ}
+TICKS = {SAFETY: 20.0, PERCEPTION: 2.0, BROKER: 20.0, PLANNER: 2.0, SIM: WORLD_HZ}
 # Coarser sampling of the trajectories that are sent; nothing is decided by it.
 MOTION = {"point_period_s": 0.1, "state_hz": 5.0}
 GOOD = (OutcomeCode.NONE, OutcomeCode.NO_REMOVABLE_CARTON)

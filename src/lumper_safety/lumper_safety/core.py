@@ -361,8 +361,7 @@ class SafetyMonitor(Core):
 
     def tick(self, now: Now) -> Effects:
         self._clocks(now)
-        for topic in (*REQUIRED, *OPTIONAL):
-            self._age(topic, now)
+        self._ages(now)
         for topic in (*self._inputs, "/tf", "/tf_static"):
             if self._monitor.has(Code.MALFORMED_INPUT, topic):
                 self._monitor.withdraw(Code.MALFORMED_INPUT, topic, now.steady_s)
@@ -381,6 +380,10 @@ class SafetyMonitor(Core):
             self._monitor.withdraw(Code.NEVER_SEEN, "/clock", now.steady_s)
         else:
             self._report(Code.NEVER_SEEN, "/clock", now, "/clock: simulated time has not begun")
+
+    def _ages(self, now: Now) -> None:
+        for topic in (*REQUIRED, *OPTIONAL):
+            self._age(topic, now)
 
     def _age(self, topic: str, now: Now) -> None:
         state = self._inputs[topic]
@@ -478,6 +481,11 @@ class SafetyMonitor(Core):
         changed = before is None or before.mode is not decision.mode
         if not (always or changed or (before is not None and decision.speed_scale < before.speed_scale - 0.01)):
             return []
+        if decision.permitted and not always:
+            # Between two ticks this process may have been stopped: nothing is granted on inputs that grew old meanwhile.
+            self._ages(now)
+            decision = self._decided = self._monitor.decide(min(self._guard.scale, self._limit_of_operator))
+            changed = before is None or before.mode is not decision.mode
         effects: list[CoreEffect] = [Publish("safety/state", self._state(decision, now))]
         if changed:
             ids = (self._job_id, self._plan_id, self._request_id)

@@ -265,7 +265,7 @@ def test_the_first_messages_after_the_process_was_stopped_grant_nothing() -> Non
     assert bench.permitted
     bench.t += 1.0
     # Somebody came near meanwhile: a reason to publish at once, between two ticks.
-    bench.people = [(-0.9, 0.0)]
+    bench.people = [(-3.0, 0.0)]
     granted = [
         effect.message.mode
         for name in ("scan/rear", "scan/front", "scan/rear")
