@@ -2,9 +2,11 @@
 
 import pytest
 from fake_world import GOAL, FakeWorld, parameters, pile
+from geometry_msgs.msg import TransformStamped
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import JobState, OutcomeCode
 from test_job import ended
+from tf2_msgs.msg import TFMessage
 
 from lumper_planner.unloading import Choice, ChoiceRequest
 from lumper_ros.core import GoalStatus
@@ -317,3 +319,13 @@ def test_a_malformed_wall_is_named_counted_and_dropped() -> None:
         diagnosis = world.diagnoses["input wall"]
         assert words in diagnosis.text and diagnosis.values["dropped"] == count
     assert world.core.unloading.world.wall.version == world.version
+
+
+def test_a_base_pose_that_overflows_is_dropped() -> None:
+    world = FakeWorld(pile(layers=1))
+    item = TransformStamped(child_frame_id="base_link")
+    item.header.frame_id = "trailer"
+    item.transform.rotation.y, item.transform.rotation.w = 1e308, 1e308
+    before = world.core.unloading.world.base
+    world._send("/tf", TFMessage(transforms=[item]))
+    assert world.core.unloading.world.base == before
