@@ -38,7 +38,7 @@ def text(path: Path, count: bool = False) -> str:
         "can be decided again exactly" if decides else "holds no journal: only what topics tell can be decided again"
     )
     for key, value in bag.custom.items():
-        shown = ", ".join(json.loads(value)) if key == "lumper.parameters" and value else value.splitlines()[0][:100]
+        shown = ", ".join(json.loads(value)) if key == "lumper.parameters" and value else value.partition("\n")[0][:100]
         lines.append(f"  {key}: {shown}")
     lines += [f"! {fault}" for fault in [*bag.faults_now(), *names.faults]]
     return "\n".join(lines)

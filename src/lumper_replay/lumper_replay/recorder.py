@@ -212,9 +212,10 @@ class Recorder:
             self._drain()
             self._describe()
             self.writer.close()
-        except OSError as error:
+        except Exception as error:
+            # Of whatever kind: a recorder that goes on without writing would be believed to record.
             self.ended = f"recording ended: {error}; what was written until then is readable"
-            self._tell("recorder.disk", self.ended, Severity.ERROR)
+            self._tell("recorder.disk" if isinstance(error, OSError) else "recorder.defect", self.ended, Severity.ERROR)
             with _quiet():
                 self.writer.close()
 
@@ -223,23 +224,37 @@ class Recorder:
         description = self._node.resolve_topic_name("robot_description")
         for topic, stamp_ns, data, wall_ns in self._queue.take():
             self.writer.write(topic, stamp_ns, data, wall_ns)
-            if topic == decisions and peek.head(data).first_sequence == 0:
+            if topic == decisions and _begins(data):
                 self._learn(data)
             elif topic == description:
                 self.writer.custom["lumper.robot_description"] = deserialize_message(data, String).data
 
     def _learn(self, data: bytes) -> None:
         """A node's life begins: its parameters and software belong into the metadata."""
-        batch = deserialize_message(data, CoreSteps)
-        record = json.loads(bytes(batch.steps[0].data))
-        self._parameters[batch.node] = record["parameters"]
-        self._software |= record["software"]
+        try:
+            batch = deserialize_message(data, CoreSteps)
+            record = json.loads(bytes(batch.steps[0].data))
+            self._parameters[batch.node] = record["parameters"]
+            self._software |= record["software"]
+        except (RuntimeError, ValueError, KeyError, IndexError) as error:
+            self._log.warning(
+                f"{journal.TOPIC}: a journal begins in a way that is not known here ({error}); recorded as it is"
+            )
+            return
         self._describe()
 
     def _describe(self) -> None:
         self.writer.custom["lumper.parameters"] = json.dumps(self._parameters, sort_keys=True)
         self.writer.custom["lumper.software"] = json.dumps(self._software, sort_keys=True)
         self.writer.describe()
+
+
+def _begins(data: bytes) -> bool:
+    """Whether a message on `decisions` is the first one of a node's life."""
+    try:
+        return peek.head(data).first_sequence == 0
+    except ValueError:
+        return False
 
 
 class _quiet:  # noqa: N801 - reads as what it does

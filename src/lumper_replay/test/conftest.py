@@ -37,9 +37,9 @@ def graph(tmp_path: Path) -> Iterator[Graph]:
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recorded job: about twenty virtual seconds, two cartons or more."""
+    """A recorded job: about fifteen virtual seconds."""
     from virtual_jobs import record_job
 
     folder = tmp_path_factory.mktemp("bags") / "job"
-    record_job(folder, cartons=20, seed=3, limit_s=18.0, deliver=2)
+    record_job(folder, cartons=20, seed=3, limit_s=15.0, deliver=2)
     return folder
