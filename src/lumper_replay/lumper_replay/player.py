@@ -178,7 +178,8 @@ class Player:
             while not self._stop:
                 now_s = time.monotonic()
                 if self._pace.paused:
-                    if self._steps or not is_message:
+                    if self._steps:
+                        # The ticks of /clock before the message come with it.
                         self._steps -= is_message
                         self._pace.jump(stamp_ns, now_s)
                         return 0.0
