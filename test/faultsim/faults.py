@@ -92,9 +92,9 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "drift": (1, _window("drift", NODES, -0.05, 0.05, 10.0)),
     "clock_step": (1, _window("clock_step", ("",), -3.0, 3.0, 5.0)),
     "spoil": (3, _any("spoil", 0.5, SENSORS, 4)),
-    "silence": (3, _any("silence", 1.5, SENSORS)),
+    "silence": (3, _any("silence", 4.0, (*SENSORS, "detections"))),
     "estop": (2, _any("estop", 3.0)),
-    "person": (3, lambda rng, at: Fault(at, "person", "", round(rng.uniform(0.4, 1.6), 2), round(rng.uniform(3, 12), 2), rng.randrange(4))),
+    "person": (3, lambda rng, at: Fault(at, "person", "", round(rng.uniform(0.4, 1.6), 2), round(rng.uniform(3, 12), 2), rng.randrange(6))),
     "carton_drops": (2, _any("carton_drops", 0.1)),
     "collapse": (2, _any("collapse", 0.1, ("",), 8)),
     "conveyor": (2, _any("conveyor", 6.0)),
@@ -267,11 +267,11 @@ class Injector:
             self._graph.skew(node, system_offset_s=offset_s)
 
     def _walk_in(self, fault: Fault) -> None:
-        """From the dock along a side of the robot, to within about a metre of the arm; never nearer than to touch it."""
+        """From the dock along a side of the robot: to a few metres from the arm, beside it, or right past it."""
         speed, base = fault.amount, self.world.drive.x_m
-        y = (-1.1, 1.15, 0.0, -0.9)[fault.choice]
+        y = (-1.1, 1.15, 0.0, -0.9, 1.15, 0.95)[fault.choice]
         start = base - 5.0
-        walk_s = min((5.0 - (1.4, 0.9, 1.6, 2.4)[fault.choice]) / speed, fault.for_s)
+        walk_s = min((5.0 - (1.4, 0.9, 1.6, 2.4, 0.1, -0.7)[fault.choice]) / speed, fault.for_s)
         self.world.enter(start, y, speed, 0.0, walk_s, fault.for_s)
 
 
