@@ -1,6 +1,7 @@
 """lumper_replay: record, play, check, view, cut, behaviour and info on rosbag2 recordings of jobs."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,17 +14,14 @@ from lumper_ros.parameters import ParameterError
 def _record(options: argparse.Namespace) -> int:
     from lumper_replay.recorder import main as run
 
-    words = [
-        f"-p {name}:={value}"
-        for name, value in (("folder", options.output), ("compression", options.compression))
-        if value
-    ]
-    words.append(f"-p use_sim_time:={str(options.sim_time).lower()}")
-    words.append(f"-p other_topics:={str(options.all).lower()}")
-    given = [word for pair in words for word in pair.split(" ", 1)]
-    return run(
-        [sys.argv[0], "--ros-args", *given, *(["-r", f"__ns:={options.namespace}"] if options.namespace else [])]
-    )
+    parameters = {"use_sim_time": options.sim_time, "other_topics": options.all}
+    parameters |= {
+        name: value for name, value in (("folder", options.output), ("compression", options.compression)) if value
+    }
+    # As JSON, which is YAML: a folder called 2026 stays a text.
+    given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
+    namespace = ["-r", f"__ns:={options.namespace}"] if options.namespace else []
+    return run([sys.argv[0], "--ros-args", *given, *namespace])
 
 
 def _play(options: argparse.Namespace) -> int:
