@@ -29,7 +29,7 @@ EXECUTE = "motion/execute"
 MOVING = (SafetyState.RUN, SafetyState.REDUCED)
 LEASE_S = 0.1
 # Once the broker cannot believe in a permit any more: its period, the way to the controller, the slowest stop.
-STOP_WITHIN_S = 0.9
+STOP_WITHIN_S = 1.0
 STANDING_RADPS = 0.012
 QUEUE_MOST = 17
 RESTLESS_MOST = 4000  # effects of one node in one virtual second

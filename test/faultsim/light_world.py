@@ -88,7 +88,7 @@ class LightWorld(c.Core):
         self._let_go_s = math.inf
         self._torn = False
         self._ticks = 0
-        self.time_s = 0.0  # steady clock
+        self.time_s = self._ticked_s = 0.0  # steady clock
         self._names = list(robot.joint_names)
         self._bits = [zone.bit for zone in robot.gripper.zones]
         self._camera = robot.mounts["camera_optical_frame"].matrix()
@@ -139,10 +139,9 @@ class LightWorld(c.Core):
         return (10.0 + now.steady_s if self._simulated else now.system_s) + self.clock_shift_s
 
     def tick(self, now: c.Now) -> c.Effects:
-        passed_s, self.time_s = now.steady_s - self.time_s, now.steady_s
+        passed_s, self._ticked_s = now.steady_s - self._ticked_s, now.steady_s
         self._ticks += 1
-        reference = self.arm.step(self.time_s, self.position, self.velocity)
-        self.position, self.velocity = reference.position, reference.velocity
+        self._move_arm(now)
         self.drive.step(max(passed_s, 1e-6), self.drive.x_m, self.estop_closed)
         self._suck()
         stamp = to_time(self._ros_s(now))
@@ -168,6 +167,12 @@ class LightWorld(c.Core):
             self._say(effects, "detections", self._detections(stamp))
         self._ended(effects, now)
         return effects
+
+    def _move_arm(self, now: c.Now) -> None:
+        """Bring the arm to now, so that a goal or a cancel between two ticks finds it where it is."""
+        self.time_s = now.steady_s
+        reference = self.arm.step(self.time_s, self.position, self.velocity)
+        self.position, self.velocity = reference.position, reference.velocity
 
     def _due(self, what: str) -> bool:
         return self._ticks % EVERY[what] == 0
@@ -256,6 +261,7 @@ class LightWorld(c.Core):
     def goal(self, name: str, goal_id: str, goal: Any, now: c.Now) -> c.Effects:
         effects: list[c.Effect] = []
         if name == ARM:
+            self._move_arm(now)
             start_s = seconds(goal.trajectory.header.stamp)
             if start_s > 0.0:
                 start_s += self.time_s - self._ros_s(now)
@@ -273,6 +279,7 @@ class LightWorld(c.Core):
 
     def cancel(self, name: str, goal_id: str, now: c.Now) -> c.Effects:
         if name == ARM:
+            self._move_arm(now)
             self.arm.cancel(goal_id, self.time_s)
         else:
             self.drive.cancel(goal_id)
