@@ -132,7 +132,7 @@ class CollisionChecker:
             self._objects.append((obstacle, full, less))
             self._env.registerObject(full)
             self._contact_env.registerObject(less)
-        self._allowed: set[str] = set()
+        self._allowed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._static = self._robot_shapes()
         self._env.setup()
         self._contact_env.setup()
@@ -276,18 +276,27 @@ class CollisionChecker:
             )
         self._rebuild()
 
-    def allow(self, names: Iterable[str]) -> None:
-        """Obstacles, by name, that may be touched from now on; replaces what was allowed before."""
-        wanted = set(names)
-        if wanted == self._allowed:
-            return
-        for obstacle, full, less in self._objects:
-            if obstacle.name in wanted and obstacle.name not in self._allowed:
-                self._env.unregisterObject(full)
-                self._contact_env.unregisterObject(less)
-            elif obstacle.name in self._allowed and obstacle.name not in wanted:
-                self._env.registerObject(full)
-                self._contact_env.registerObject(less)
+    def allow(self, names: Iterable[str], held: Iterable[str] = ()) -> None:
+        """Obstacles, by name, that count no more from now on; replaces what was allowed before.
+
+        Args:
+            names: may be touched on the stretches at a face or the belt (CONTACT), not by free motion.
+            held: hang on the gripper: no obstacles at all.
+        """
+        gone = frozenset(held)
+        wanted = (gone, gone | frozenset(names))
+        for environment, index, before, now in (
+            (self._env, 1, self._allowed[0], wanted[0]),
+            (self._contact_env, 2, self._allowed[1], wanted[1]),
+        ):
+            if before == now:
+                continue
+            for entry in self._objects:
+                name = entry[0].name
+                if name in now and name not in before:
+                    environment.unregisterObject(entry[index])
+                elif name in before and name not in now:
+                    environment.registerObject(entry[index])
         self._allowed = wanted
 
     def _place(self, frames: Array, closeness: Closeness) -> None:
@@ -354,8 +363,8 @@ class CollisionChecker:
             apart = (np.asarray(box.min_) > self._boxes[:, 3:]) | (np.asarray(box.max_) < self._boxes[:, :3])
             for i in np.flatnonzero(~apart.any(axis=1)):
                 obstacle, full, less = self._objects[i]
-                other = full if closeness is Closeness.CLEAR else less
-                if obstacle.name in self._allowed:
+                other = less if closeness is Closeness.CONTACT else full
+                if obstacle.name in self._allowed[closeness is Closeness.CONTACT]:
                     continue
                 result.clear()
                 if coal.collide(body, other, self._request, result):

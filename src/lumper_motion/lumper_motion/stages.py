@@ -170,7 +170,7 @@ class StagePlanner:
         checker = self._checker(snapshot, _names(pick.carton_ids))
         # Neighbours that it leans on now are what it slides along: the stroke was judged by the planner.
         touching = {other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)}
-        checker.allow({*_names(pick.carton_ids), *touching})
+        checker.allow({*_names(pick.carton_ids), *touching}, _names(snapshot.load.carton_ids))
         legs = [Leg(part, B.STAGE_EXTRACT, Closeness.CONTACT, pick.speed_limit_mps) for part in joints]
         return self._timed(legs, checker, self._limits(snapshot.load))
 
@@ -314,7 +314,7 @@ class StagePlanner:
         checker = self._scene[1]
         checker.set_load(snapshot.load)
         held = snapshot.load.carton_ids if snapshot.load else ()
-        checker.allow({*allowed, *_names(held)})
+        checker.allow(allowed, _names(held))
         return checker
 
     def _limits(self, load: Load | None) -> Limits:
@@ -435,7 +435,7 @@ class StagePlanner:
         open_goals = [goal for goal in goals if checker.free(goal.via)]
         if not open_goals:
             return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
-        motion: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
+        found: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
         for attempt in range(SEARCHES):
             try:
                 way = search(
@@ -447,27 +447,27 @@ class StagePlanner:
                     self._p.search_seed + attempt,
                 )
             except SearchError as error:
-                motion = Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
+                found = Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
                 continue
             goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
             legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
-            motion = self._timed(legs, checker, limits)
-            if not isinstance(motion, Failure):
+            found = self._timed(legs, checker, limits)
+            if not isinstance(found, Failure):
                 break
-        return motion
+        return found
 
     def _detours(self, start: Array, goal: Array) -> list[tuple[Array, ...]]:
         """Ways round what usually is in the way: up first, back from the load, high over the belt, arm drawn in between."""
         tools = self.kinematics.tool(np.array([start, goal]))
         rise = max(0.25, float(tools[1][2, 3] - tools[0][2, 3]) + 0.15)
-        ups = self.kinematics.solutions(_raised(tools[0], rise), start)[:1]
+        ups = list(self.kinematics.solutions(_raised(tools[0], rise), start)[:1])
         backs = self.kinematics.solutions(_along_tool(tools[0], -0.25), start)[:1]
         overs = self.kinematics.solutions(_raised(tools[1], 0.3), goal)[:1]
         drawn_in = 0.5 * (start + goal)
         drawn_in[1:3] = self.robot.poses["home"][1:3]
         ways: list[tuple[Array, ...]] = [(drawn_in,)]
         # A load that is turned where it came out would sweep the pile: a little back as well.
-        ups += self.kinematics.solutions(_along_tool(_raised(tools[0], rise), -0.25), start)[:1]
+        ups += list(self.kinematics.solutions(_along_tool(_raised(tools[0], rise), -0.25), start)[:1])
         ways += [(up,) for up in ups] + [(up, over) for up in ups for over in overs]
         ways += [(back,) for back in backs] + [(over,) for over in overs]
         ways += [(back, over) for back in backs for over in overs]

@@ -138,6 +138,9 @@ def test_named_poses_are_free_and_what_is_hit_is_named() -> None:
     assert not blocked.free(ROBOT.poses["home"])
     assert any(other == "crate" for _, other in blocked.explain(ROBOT.poses["home"], Closeness.CLEAR))
     blocked.allow(["crate"])
+    assert blocked.free(ROBOT.poses["home"], Closeness.CONTACT)
+    assert not blocked.free(ROBOT.poses["home"]), "free motion goes round what may be touched at the end"
+    blocked.allow([], held=["crate"])
     assert blocked.free(ROBOT.poses["home"])
     blocked.allow([])
     assert not blocked.free(ROBOT.poses["home"])

@@ -54,7 +54,7 @@ def closed_gaps(
     low, high = centre - half, centre + half
     upright = rotation[:, 2, 2] > 0.99
     overlap = np.minimum(high[:, None, :2], high[None, :, :2]) - np.maximum(low[:, None, :2], low[None, :, :2])
-    meets = (overlap > 0.015).all(axis=2)
+    meets: Bools = np.asarray((overlap > 0.015).all(axis=2))
     np.fill_diagonal(meets, False)
     top, bottom = high[:, 2].copy(), low[:, 2].copy()
     for index in np.flatnonzero(upright & loose_top):

@@ -27,6 +27,8 @@ SAME_GRASP_M = 0.03
 SAME_GRASP_COST_S = 30.0
 # The pad's lower edge passes over the belt by this, m.
 PAD_OVER_BELT_M = 0.01
+# A carton out of reach that stands this much higher than the best one in reach is gone to first, m.
+TOWER_M = 0.45
 # Below this a move of the base is not worth its time, m.
 LEAST_ADVANCE_M = 0.05
 
@@ -97,6 +99,14 @@ def _halves(row: Any) -> list[Any]:
         half["id"] = int(row["id"]) | name
         halves.append(half)
     return halves
+
+
+def _leaves_tower(made: Any, boxes: Any) -> bool:
+    """Whether a carton out of reach stands up so far above the one chosen that taking on would leave a tower."""
+    top = dict(zip(boxes["id"].tolist(), (boxes["position"][:, 2] + boxes["size"][:, 2] / 2).tolist(), strict=True))
+    chosen = max(top[int(carton)] for carton in made.picks[0].carton_ids)
+    beyond = [top[item.carton_id] for item in made.rejected if item.reason == lumper_core.Reason.UNREACHABLE]
+    return any(height - chosen > TOWER_M for height in beyond)
 
 
 def _ids(ids: Sequence[int], merged: Sequence[Sequence[int]] = ()) -> list[int]:
@@ -187,7 +197,9 @@ class Chooser:
     def _from_best_place(self, request: ChoiceRequest, boxes: Any, room_m: float) -> tuple[float, Any]:
         """Move (m, 0 = stay, negative = back) and the core's plan from there: stay while something can be taken from here."""
         here = self._plan(request, boxes, 0.0)
-        if here.picks or not any(item.reason == lumper_core.Reason.UNREACHABLE for item in here.rejected):
+        if not any(item.reason == lumper_core.Reason.UNREACHABLE for item in here.rejected):
+            return 0.0, here
+        if here.picks and not _leaves_tower(here, boxes):
             return 0.0, here
         front = float(request.standing().low[:, 0].min()) - request.base[0] - self._robot.mounts["arm_base"].xyz[0]
         wanted = min(max(front - self._parameters.working_distance_m, 0.0), room_m)
@@ -198,7 +210,7 @@ class Chooser:
         tries = [wanted, *sorted(ahead + behind, key=lambda value: (abs(value), -value))]
         for advance in dict.fromkeys(round(value, 3) for value in tries if abs(value) >= LEAST_ADVANCE_M):
             there = self._plan(request, boxes, advance)
-            if there.picks:
+            if there.picks and not (here.picks and _leaves_tower(there, boxes)):
                 return advance, there
         return 0.0, here
 

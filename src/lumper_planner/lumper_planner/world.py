@@ -198,9 +198,7 @@ class World:
                 norm = turn.x * turn.x + turn.y * turn.y + turn.z * turn.z + turn.w * turn.w
                 if not (abs(norm - 1.0) < 0.02 and math.isfinite(place.x) and math.isfinite(place.y)):
                     continue
-                yaw = math.atan2(
-                    2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z)
-                )
+                yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))
                 first = self.base is None
                 if (
                     self.base is None
