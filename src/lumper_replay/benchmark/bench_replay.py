@@ -6,6 +6,7 @@ python src/lumper_replay/benchmark/bench_replay.py [--jobs 20] [--only record pl
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -221,15 +222,18 @@ def check(folder: Path, jobs: int, seconds: float) -> dict[str, Any]:
     from lumper_replay.differ import Verdict
 
     identical = total = 0
-    span_s = spent_s = 0.0
+    span_s = spent_s = cpu_s = 0.0
     for seed in range(1, jobs + 1):
         # One long job for the speed, in which the start of the processes does not count.
         record_job(folder / f"job{seed}", cartons=20, seed=seed, limit_s=seconds * (4 if seed == 1 else 1))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = decide(folder / f"job{seed}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         identical += result.count(Verdict.IDENTICAL)
         total += result.total() + result.undecided
         if seed == 1:
             span_s, spent_s = result.span_s, result.spent_s
+            cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
         "replay.identical_fraction": {
             "value": identical / total,
@@ -239,7 +243,7 @@ def check(folder: Path, jobs: int, seconds: float) -> dict[str, Any]:
         "replay.speed_factor": {
             "value": span_s / spent_s,
             "unit": "1",
-            "note": f"{span_s:.0f} s of a job in {spent_s:.1f} s with {os.cpu_count()} processes, their start included; the cores "
+            "note": f"{span_s:.0f} s of a job in {spent_s:.1f} s with {os.cpu_count()} processes ({cpu_s:.1f} s of processor time), their start included; the cores "
             "themselves (planning, tracking, people) take most of it",
         },
     }
