@@ -174,14 +174,14 @@ MUTANTS = (
     Mutant("the broker ends a request twice", _of(Runner, "_end", _ends_twice), ("ends twice",), 0),
     Mutant("the broker moves before it has looked after a restart", _of(MotionBroker, "restore", _no_recovery), ("begins in motion", "stage twice", "never ends", "no progress"), 21),
     Mutant("the monitor resets with a cause present", _swap(Monitor, "reset", _reset_anyway), ("reset with cause present", "permits in emergency", "permits blindly"), 18),
-    Mutant("the monitor does not notice silence", _of(SafetyMonitor, "_age", _blind), ("permits blindly",), 3),
+    Mutant("the monitor does not notice silence", _of(SafetyMonitor, "_age", _blind), ("permits blindly",), 5),
     Mutant("the monitor does not heed the E-stop", _swap(SafetyMonitor, "_estop", lambda self, closed, now: None), ("permits in emergency",), 27),
     Mutant("the monitor sees nobody", _swap(PersonGuard, "assess", _nobody), ("separation",), 3),
     Mutant("the monitor forgets its latches when it dies", _swap(SafetyMonitor, "restore", lambda self, records, now: ()), ("stop forgotten",), 23),
     Mutant("the planner takes a stale picture", _swap(moves, "fresh", lambda u: u.world.wall is not None), ("stale picture",), 34),
     Mutant("the planner sends before it has written", _of(Unloading, "send_motion", _keeps_no_promise), ("not written down",), 0),
-    Mutant("the planner counts every load as delivered", _of(outcomes, "load_gone", _all_delivered), ("cartons",), 66),
-    Mutant("the planner goes on after a latched stop", _of(UnloadPlanner, "_safety_changed", _never_pauses), ("goes on by itself",), 3),
+    Mutant("the planner counts every load as delivered", _of(outcomes, "load_gone", _all_delivered), ("cartons",), 130),
+    Mutant("the planner goes on after a latched stop", _of(UnloadPlanner, "_safety_changed", _never_pauses), ("goes on by itself",), 5),
     Mutant("the planner says empty when it sees nothing", _of(Leaf, "update", _empty_when_unsure), ("cartons",), 33),
 )  # fmt: skip
 
