@@ -112,6 +112,19 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
   if (!facing(load, outward, &face)) {
     return false;
   }
+  // What nobody has seen the back of may reach as far as the deepest carton: so much must be carried past everything.
+  const bool unmeasured = std::any_of(slots.begin(), slots.end(),
+                                      [&graph](int32_t slot) { return (graph.box(slot).size_unknown & 1U) != 0U; });
+  if (unmeasured && outward.x() < -0.5) {
+    const double room = std::min(kDeepest_m, graph.trailer().length_m - face.centre.x());
+    const double more = std::max(0.0, room - face.depth);
+    const Vec3 along = (axes.transpose() * face.normal).cwiseAbs();
+    int k = 0;
+    along.maxCoeff(&k);
+    load.size[k] += more;
+    load.position -= face.normal * (0.5 * more);
+    face.depth += more;
+  }
   // tool0: z into the load; x as level as can be, to the left for a front face.
   const Vec3 z = -face.normal;
   const Vec3 level = std::abs(z.z()) > 0.5 ? Vec3::UnitY() : Vec3(Vec3::UnitZ().cross(z));

@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT / "src/lumper_perception/test"))
 from conftest import Rig, data_folder  # noqa: E402
 from lumper_msgs.msg import Carton  # noqa: E402
 from pcd import read_pcd  # noqa: E402
-from plane_peers import open3d_planes, region_growing  # noqa: E402
 from perception_scenes import CAMERA, Load, Picture, Renderer, camera_pose, detect, face_frame, true_faces, wall  # noqa: E402
+from plane_peers import open3d_planes, region_growing  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from lumper_perception.boxes import Faces  # noqa: E402

@@ -6,9 +6,10 @@ import numpy as np
 
 from lumper_perception.boxes import Array, Bools
 
-
 # Of a carton's face so much may be hidden above or below the part that is seen, m.
 HIDDEN_MAX_M = 0.20
+# Nearer than this two cartons stand on one another already, m.
+TOUCH_M = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,14 @@ def closed_gaps(
     top, bottom = high[:, 2].copy(), low[:, 2].copy()
     for index in np.flatnonzero(upright & loose_top):
         rise = low[:, 2] - top[index]
-        above = meets[index] & (rise > 0.0) & (rise < HIDDEN_MAX_M)
-        if above.any():
+        above = meets[index] & (rise > -TOUCH_M) & (rise < HIDDEN_MAX_M)
+        if above.any() and rise[above].min() > 0.0:
             top[index] = low[above, 2].min()
     for index in np.flatnonzero(upright & loose_bottom):
         drop = bottom[index] - top
-        below = meets[index] & (drop > 0.0) & (drop < HIDDEN_MAX_M)
+        below = meets[index] & (drop > -TOUCH_M) & (drop < HIDDEN_MAX_M)
         if below.any():
-            bottom[index] = top[below].max()
+            bottom[index] = min(bottom[index], top[below].max())
         elif 0.0 < bottom[index] < HIDDEN_MAX_M:
             bottom[index] = 0.0
     closed_centre, closed_size = centre.copy(), size.copy()
