@@ -19,6 +19,10 @@ APPROACH_M = 0.15
 JOINT_MARGIN_RAD = 0.02
 # Mean speed of approach and stroke near the pile, m/s.
 NEAR_SPEED_MPS = 0.25
+# Kept between conveyor or deck and what the arm draws back towards them, m.
+BASE_GAP_M = 0.04
+# How far wrist and forearm reach behind the pad, and how thick they are, m.
+WRIST_M = (0.45, 0.12)
 # Share of the joints' limits that a checked, jerk-limited trajectory reaches on a long move.
 SPEED_SHARE = 0.8
 
@@ -69,6 +73,23 @@ class ArmReach:
         self._arm_in_base = robot.mounts["arm_base"].matrix()
         self._infeed_in_base = robot.mounts["infeed"].matrix()
         self._tool_to_flange = np.linalg.inv(robot.flange_to_tool)
+        belt, deck = robot.conveyor, robot.raw["base"]["deck"]
+        middle = np.array(deck["xyz"]), np.array(deck["size"]) / 2.0
+        # (2, 3) low and high corners of what stands in front of the arm, base_link.
+        self._base_low = np.array(
+            [
+                [belt.end_x_m, belt.center_y_m - belt.width_m / 2, belt.surface_z_m - belt.thickness_m],
+                middle[0] - middle[1],
+            ]
+        )
+        self._base_high = np.array(
+            [[belt.front_x_m, belt.center_y_m + belt.width_m / 2, belt.surface_z_m], middle[0] + middle[1]]
+        )
+        # What lies under the belt is not for the arm either.
+        self._base_low[:, 2] = 0.0
+        self._pad_half = (
+            np.array([robot.gripper.pad_width_m, robot.gripper.pad_height_m, robot.gripper.pad_depth_m]) / 2
+        )
         self._release_s = robot.gripper.build_up_s + robot.gripper.release_s
 
     def joints(self, tool_in_arm: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -109,11 +130,28 @@ class ArmReach:
         carry_s = self._move_s(q[3][:, :, None, :], q[4][:, None, :, :])
         carry_s[~(whole[:, :, None] & good[4][:, None, :])] = np.inf
         best_s = carry_s.reshape(count, -1).min(axis=1)
+        best_s[~self._clear_of_base(arm @ out, load, np.asarray(grasps["size"], float))] = np.inf
         # The way back to the next approach is about as long as the carry.
         speed = np.clip(np.asarray(grasps["speed_limit"], float), 0.05, 1.0)
         path_m = np.linalg.norm(np.asarray(grasps["extract"], float), axis=1) + np.asarray(grasps["lift"], float)
         total = 2.0 * best_s + APPROACH_M / NEAR_SPEED_MPS + path_m / speed + self._release_s
         return np.where(np.isfinite(best_s), total, math.nan)
+
+    def _clear_of_base(self, out_in_arm: Array, load: Array, size_m: Array) -> NDArray[np.bool_]:
+        """(K,) whether load, pad and wrist end their stroke clear of conveyor and deck; the load's size along tool0's axes."""
+        tool = self._arm_in_base @ out_in_arm
+        turn = np.abs(tool[:, :3, :3])
+        back, thick = WRIST_M
+        clear = np.ones(len(tool), dtype=bool)
+        for centre, half in (
+            ((tool @ load)[:, :3, 3], size_m / 2.0),
+            (tool[:, :3, 3] - self._pad_half[2] * tool[:, :3, 2], np.tile(self._pad_half, (len(tool), 1))),
+            (tool[:, :3, 3] - back / 2 * tool[:, :3, 2], np.tile([thick, thick, back / 2], (len(tool), 1))),
+        ):
+            reach = np.einsum("kij,kj->ki", turn, half) + BASE_GAP_M
+            low, high = (centre - reach)[:, None], (centre + reach)[:, None]
+            clear &= ~((low < self._base_high) & (high > self._base_low)).all(axis=2).any(axis=1)
+        return clear
 
     def _move_s(self, a: Array, b: Array) -> Array:
         """Time of a joint move between positions (..., 6), trapezoidal speed, slowest joint."""

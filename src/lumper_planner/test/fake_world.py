@@ -99,6 +99,7 @@ class FakeWorld:
         self.conveyor_ready, self.jammed = True, False
         self.camera, self.says_empty, self.safety_alive = True, True, True
         self.version, self.moved = 1, []
+        self.shown_version = 0  # of the newest wall that was sent
         self.active: tuple[str, Any] | None = None
         self.last: list[tuple[str, int]] = []
         self.base_code = 0
@@ -243,8 +244,8 @@ class FakeWorld:
         assert seconds(goal.deadline) > self.ros_s
         if goal.kind == GOAL.PICK:
             assert not self.held, "PICK with a full gripper"
-            self.picks.append((int(goal.wall_version), self.version, 0.0))
-            assert goal.wall_version == self.version, "PICK on a picture that is not the newest"
+            self.picks.append((int(goal.wall_version), self.shown_version, 0.0))
+            assert goal.wall_version == self.shown_version, "PICK on a picture that is not the newest"
         if goal.kind == GOAL.PLACE:
             assert self.held, "PLACE with an empty gripper"
         code = self.script.get(goal.kind, []).pop(0) if self.script.get(goal.kind) else 0
@@ -384,6 +385,7 @@ class FakeWorld:
         self.moved = []
 
     def wall_message(self) -> Wall:
+        self.shown_version = self.version
         wall = Wall(version=self.version, status=Wall.STATUS_OK, moved_ids=self.moved, back_wall_x_m=float("nan"))
         wall.header.frame_id, wall.header.stamp = "trailer", to_time(self.ros_s)
         for carton, (x, y, z) in sorted(self.cartons.items()):

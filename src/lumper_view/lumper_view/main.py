@@ -9,7 +9,7 @@ from lumper_view.parameters import MarkersParameters, PanelParameters
 
 def scene_markers() -> int:
     """Run scene_markers until a signal."""
-    from lumper_view.node import build_markers
+    from lumper_view.markers_node import build_markers
 
     return run_core(MARKERS, MarkersParameters, build_markers, tick_hz=4.0, lifecycle=False)
 

@@ -1,4 +1,4 @@
-"""From parameters to the two nodes."""
+"""From parameters to operator_panel."""
 
 import secrets
 import stat
@@ -15,10 +15,10 @@ from lumper_ros.parameters import ParameterError
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_view.cloud_view import CloudView
 from lumper_view.commands import Press
-from lumper_view.core import MarkersCore, PanelCore
+from lumper_view.core import PanelCore
 from lumper_view.page import Page
 from lumper_view.page_scene import SceneDrawer
-from lumper_view.parameters import MarkersParameters, PanelParameters
+from lumper_view.parameters import PanelParameters
 from lumper_view.scene import legend
 
 PANELS_PERIOD_S = 0.25
@@ -26,13 +26,6 @@ BEAT_PERIOD_S = 1.0
 AIM_PERIOD_S = 1.0
 CLOUD_PERIOD_S = 0.5
 MIN_TOKEN = 8
-
-
-def build_markers(parameters: MarkersParameters) -> MarkersCore:
-    """Core of scene_markers."""
-    return MarkersCore(
-        parameters, load_robot(Path(parameters.robot_folder)), load_trailer(Path(parameters.trailer_file))
-    )
 
 
 def load_token(token_file: str) -> tuple[str, bool]:
