@@ -81,7 +81,7 @@ class MotionParameters:
     jog_max_m: float = parameter(0.2, low=0.01, high=1.0, doc="largest tool displacement of one JOG")
     jog_max_rad: float = parameter(0.35, low=0.01, high=2.0, doc="largest joint displacement or tool turn of one JOG")
     hold_share: float = parameter(
-        0.8, low=0.1, high=1.0, doc="share of the vacuum's holding force that a motion may use"
+        0.9, low=0.1, high=1.0, doc="share of the vacuum's holding force that a motion may use"
     )
 
     # execution

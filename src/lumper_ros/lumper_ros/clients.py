@@ -37,9 +37,10 @@ class _Goal:
 
 @dataclass(slots=True)
 class _Call:
-    sent_s: float
+    begun_s: float
     timeout_s: float
-    future: Any
+    request: Any
+    future: Any = None  # None = no server was seen yet
 
 
 class GoalSender:
@@ -164,17 +165,26 @@ class ServiceCaller:
 
     def call(self, tag: str, request: Any, timeout_s: float) -> None:
         """Call; the answer, or None when there is none within `timeout_s`, goes to `on_response`."""
-        future = self._client.call_async(request)
-        call = self._calls[tag] = _Call(time.monotonic(), timeout_s, future)
-        future.add_done_callback(lambda done: self._answered(tag, call, done))
+        self._calls[tag] = _Call(time.monotonic(), timeout_s, request)
+        self._try_send(tag)
 
     def check(self) -> None:
         now_s = time.monotonic()
         for tag, call in list(self._calls.items()):
-            if now_s - call.sent_s > call.timeout_s:
+            if now_s - call.begun_s > call.timeout_s:
                 del self._calls[tag]
-                self._client.remove_pending_request(call.future)
+                if call.future is not None:
+                    self._client.remove_pending_request(call.future)
                 self.on_response(tag, None)
+            elif call.future is None:
+                self._try_send(tag)
+
+    def _try_send(self, tag: str) -> None:
+        """Send once a server is there: a request that leaves before discovery is lost."""
+        call = self._calls[tag]
+        if self._client.service_is_ready():
+            call.future = self._client.call_async(call.request)
+            call.future.add_done_callback(lambda done: self._answered(tag, call, done))
 
     def close(self) -> None:
         self._calls.clear()

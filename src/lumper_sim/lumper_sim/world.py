@@ -380,7 +380,8 @@ class World:
     def _payload_torque(self, carton: int) -> Array:
         """(1 + n,) what the drives add for a held carton, N and Nm: they know their payload, as controllers that identify it do.
 
-        Inertia of a rigid body at its distance from every joint, and its weight; gyroscopic terms are left to the feedback.
+        Inertia of a rigid body at its distance from every joint. Its weight and gyroscopic terms are left to the feedback: a
+        weight fed forward would be pulled at by the cups while the carton still stands.
         """
         model, data, body = self.model, self.data, int(self.index.carton_body[carton])
         mujoco.mj_jac(model, data, self._jac_position, self._jac_rotation, data.xpos[body], self.index.tool_body)
@@ -388,7 +389,6 @@ class World:
         wanted, mass = self._mass_column[self._dofs], float(model.body_mass[body])
         axes = data.ximat[body].reshape(3, 3)
         force = mass * (shift @ wanted)
-        force[2] += mass * -float(model.opt.gravity[2])
         torque = axes @ (model.body_inertia[body] * (axes.T @ (turn @ wanted)))
         return np.asarray(shift.T @ force + turn.T @ torque)
 
