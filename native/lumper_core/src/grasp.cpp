@@ -13,10 +13,11 @@ constexpr double kOverlap_m = 0.01;       // neighbours that reach this little i
 constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
 constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a carton that stands out beside it
-constexpr double kWall_m = 0.015;         // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
-constexpr double kHeadroom_m = 0.45;      // gripper and wrist above a top grasp
-constexpr double kDeepest_m = 0.61;       // a carton of unknown depth is pulled as far as the deepest one
-constexpr double kTopReach_m = 2.25;      // the arm cannot come from above higher than this under a 2.7 m roof
+constexpr double kUnknownSides_m = 0.05;
+constexpr double kWall_m = 0.015;     // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
+constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
+constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
+constexpr double kTopReach_m = 2.25;  // the arm cannot come from above higher than this under a 2.7 m roof
 
 struct FaceView {
   Vec3 centre, normal, u, v;  // u, v: unit, along the face
@@ -71,7 +72,11 @@ bool within(const Trailer& trailer, const Vec3& low, const Vec3& high) {
          high.x() < trailer.length_m - kWall_m && high.z() < trailer.height_m - kWall_m && low.z() > kWall_m;
 }
 
-bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, const Vec3& high) {
+/// The map of what was not seen is coarse: a cell that reaches a little into the sides of [low, high] is a neighbour's.
+bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, Vec3 low, Vec3 high) {
+  const double sides = std::min(kUnknownSides_m, 0.4 * (high.y() - low.y()));
+  low.y() += sides;
+  high.y() -= sides;
   for (const auto& [from, to] : unknown) {
     const Vec3 depth = to.cwiseMin(high) - from.cwiseMax(low);
     if ((depth.array() > kOverlap_m).all()) {
@@ -290,6 +295,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   bool carries = false;
   bool front_seen = true;
   bool top_seen = true;
+  bool top_sure = true;  // seen for certain, not only by a detector that names no faces
   for (const int32_t slot : slots) {
     low = low.cwiseMin(graph.low(slot));
     high = high.cwiseMax(graph.high(slot));
@@ -303,6 +309,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     const bool front = facing(box, -Vec3::UnitX(), &face);
     front_seen = front_seen && front && (box.visible_faces == 0 || (box.visible_faces & face.bit) != 0);
     const bool top = facing(box, Vec3::UnitZ(), &face);
+    top_sure = top_sure && top && (box.visible_faces & face.bit) != 0;
     top_seen = top_seen && top && (box.visible_faces == 0 || (box.visible_faces & face.bit) != 0);
   }
   double depth = high.x() - low.x();
@@ -329,7 +336,8 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   };
   const Vec3 on_top_low(low.x(), low.y(), high.z() + kOverlap_m);
   const Vec3 on_top_high(high.x(), high.y(), high.z() + 5.0 * kOverlap_m);
-  if (meets(unknown, on_top_low, on_top_high)) {
+  // A top that is seen bears nothing that was not seen.
+  if (!top_sure && meets(unknown, on_top_low, on_top_high)) {
     if (why_not != nullptr) {
       reason.reason = Reason::kUncertain;
       reason.figure = 0.0;
