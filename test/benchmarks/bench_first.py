@@ -67,7 +67,8 @@ def main() -> None:
             print(f"  seed {seed}: {report['faults'] or 'success'}, {report['physics']}", flush=True)
             reports.append(report)
             costs.append(cost)
-    jobs = [report["job"] for report in reports]
+    # The job's own figures stand at the top of a report; a job without a result has none.
+    jobs = [report if "outcome" in report else None for report in reports]
     physics = [report["physics"] for report in reports]
     total = sum(p["total"] for p in physics)
     delivered = sum(p["delivered"] + p["on_conveyor"] for p in physics)
