@@ -348,8 +348,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("seal_fraction", &Gripper::seal_fraction)
       .def_readwrite("cup_stroke_m", &Gripper::cup_stroke_m)
       .def_readwrite("safety_factor", &Gripper::safety_factor)
-      .def_readwrite("clearance_m", &Gripper::clearance_m)
-      .def_readwrite("depth_m", &Gripper::depth_m);
+      .def_readwrite("clearance_m", &Gripper::clearance_m);
   py::class_<Arm>(m, "Arm")
       .def(py::init(&from_keywords<Arm>))
       .def_readwrite("mount_x_m", &Arm::mount_x_m)

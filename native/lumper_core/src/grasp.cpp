@@ -128,7 +128,6 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     along.maxCoeff(&k);
     load.size[k] += more;
     load.position -= face.normal * (0.5 * more);
-    face.depth += more;
   }
   // tool0: z into the load; x as level as can be, to the left for a front face.
   const Vec3 z = -face.normal;

@@ -223,5 +223,57 @@ TEST(Plan, SkippedFailedAndDoubtfulCartonsAreNotTaken) {
   EXPECT_EQ(plan.rejected[2].reason, Reason::kUncertain);
 }
 
+/// A column of which only fronts were seen: every depth is an assumption.
+std::vector<Box> assumed_column() {
+  std::vector<Box> boxes = {make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube),
+                            make(3, {5.0, 0.0, 1.0}, kCube)};
+  for (Box& box : boxes) {
+    box.size_unknown = 1;
+    box.pose_sigma = {0.06, 0.002, 0.002, 0.001, 0.001, 0.001};
+    box.size_sigma = {0.12, 0.003, 0.003};
+  }
+  return boxes;
+}
+
+TEST(Settle, APileThatStandsIsExplainedWithoutRelief) {
+  World world(assumed_column());
+  EXPECT_NE(world.statics.standing().verdict, Verdict::kStable) << "caution alone cannot explain it";
+  settle(&world.graph, &world.statics);
+  EXPECT_EQ(world.statics.standing().verdict, Verdict::kStable);
+  for (const Vec6& relief : world.statics.relief()) {
+    EXPECT_LT(relief.cwiseAbs().maxCoeff(), 1e-3);
+  }
+  EXPECT_EQ(world.without(3).verdict, Verdict::kStable);
+  EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
+  for (uint32_t id = 1; id <= 3; ++id) {
+    EXPECT_EQ(world.proof(id), "") << id;
+  }
+}
+
+TEST(Settle, CautionComesBackWithEveryPile) {
+  World world(assumed_column());
+  const auto points = [&world] {
+    std::vector<int> counts;
+    for (const Patch& patch : world.graph.patches()) {
+      counts.push_back(patch.widened ? -patch.count : patch.count);
+    }
+    return counts;
+  };
+  const std::vector<int> cautious = points();
+  settle(&world.graph, &world.statics);
+  EXPECT_NE(points(), cautious);
+  world.graph.narrow();
+  EXPECT_EQ(points(), cautious);
+}
+
+TEST(Settle, OneSetWithoutBalanceDoesNotTakeTheRestAlong) {
+  // Box 9 floats: what it lacks is relief, and the others are judged as if it were not there.
+  World world({make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, -0.6, 0.6}, kCube), make(9, {5.0, 0.8, 1.5}, kCube)});
+  settle(&world.graph, &world.statics);
+  EXPECT_EQ(world.without(2).verdict, Verdict::kStable);
+  EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
+  EXPECT_GT(world.statics.relief()[static_cast<size_t>(world.graph.slot_of(9))].z(), 1.0);
+}
+
 }  // namespace
 }  // namespace lumper_core

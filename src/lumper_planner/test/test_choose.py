@@ -229,3 +229,25 @@ def test_a_box_the_core_refuses_is_named(robot: Robot) -> None:
     world.unload()
     assert world.run(world.asked)
     assert "friction" in world.questions[-1].text
+
+
+def test_a_tower_out_of_reach_is_gone_to_before_the_low_ones_are_taken(chooser: Chooser) -> None:
+    low = {1: [2.0, 0.6, 0.15], 2: [2.0, 0.2, 0.15]}
+    tower = {10 + k: [2.9, -0.7, 0.15 + 0.3 * k] for k in range(6)}
+    choice = chooser(request_for(wall_of(low | tower), base_x=0.0))
+    out_of_reach = {carton for carton, reason in reasons(choice).items() if reason == RejectedCarton.UNREACHABLE}
+    assert choice.plan.advance_base_m > 0.0 or 15 not in out_of_reach
+    taken = {int(carton) for carton in choice.plan.picks[0].carton_ids}
+    assert taken == {15}, "the top of the tower comes first"
+
+
+def test_what_would_be_drawn_into_the_belt_is_not_taken_from_there(robot: Robot, chooser: Chooser) -> None:
+    belt = robot.conveyor
+    front_m = 0.35
+    near = {1: [belt.front_x_m + front_m + 0.2, belt.center_y_m, 0.15]}
+    choice = chooser(request_for(wall_of(near), base_x=0.0))
+    assert not choice.plan.picks or choice.plan.advance_base_m < 0.0, "the base goes back first"
+    for pick in choice.plan.picks:
+        base_x = choice.plan.advance_base_m
+        drawn_to_m = near[1][0] - 0.2 + pick.extract_m.x - base_x
+        assert pick.lift_m > belt.surface_z_m or drawn_to_m >= belt.front_x_m

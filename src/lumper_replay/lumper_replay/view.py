@@ -1,6 +1,6 @@
 """A recording in rerun: arm, cartons, plan, cloud, scans, safety mode and events on one timeline, arranged by a blueprint."""
 
-import time
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +188,7 @@ def run(path: Path, stills: Path | None, save: Path | None, serve: bool) -> int:
     if serve:
         print("Ctrl-C ends the viewer")
         try:
-            while True:
-                time.sleep(3600.0)
+            signal.pause()
         except KeyboardInterrupt:
             return 0
     rr.disconnect()

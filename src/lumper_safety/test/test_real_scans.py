@@ -86,19 +86,21 @@ def test_people_walking_slow_and_stop_the_arm_and_nobody_else_does() -> None:
     misses = [(round(float(truth[i]), 3), i) for i in range(10, len(truth)) if expected[i] <= 0.0 and permitted[i]]
     must_stop = expected[settled] <= 0.0
     detected = ~permitted[settled][must_stop]
-    # Nobody within the distance of full speed throughout the last 1.1 s, even if they ran: a swinging leg does 2.5 m/s.
-    running = np.array([scale.largest(d, reaction_s + 0.12, reaction_s, 0.0, 2.5) for d in truth])
-    clear = np.array([i >= 11 and running[i - 11 : i + 1].min() >= 1.0 for i in range(len(truth))])
+    # No slower than if whoever was nearest in the last 1.1 s ran: legs that swing reach 2.8 m/s in this recording.
+    running = np.array([scale.largest(d, reaction_s + 0.12, reaction_s, 0.0, 3.0) for d in truth])
+    asked = np.array([running[max(0, i - 11) : i + 1].min() for i in range(len(truth))])
+    given = np.array([state.speed_scale for _, state in replayed])
+    moving = np.array([i >= 11 and asked[i] > 0.1 for i in range(len(truth))])
     never_near = np.array([i >= 10 and expected[i - 10 : i + 1].min() > 0.2 for i in range(len(truth))])
-    false_slow, false_stop = int((modes[clear] != SafetyState.RUN).sum()), int((~permitted[never_near]).sum())
+    false_slow, false_stop = int((given < asked - 0.02)[moving].sum()), int((~permitted[never_near]).sum())
     print(
         f"leg_demo: {len(truth)} scans, {must_stop.sum()} with somebody within the stopping distance: "
-        f"{detected.mean():.4f} detected; {clear.sum()} with nobody within reach: {false_slow} slowed; "
+        f"{detected.mean():.4f} detected; {moving.sum()} with somebody at a distance: {false_slow} slowed too much; "
         f"{never_near.sum()} without reason to stop: {false_stop} stopped"
     )
     assert {SafetyState.RUN, SafetyState.REDUCED, SafetyState.PROTECTIVE_STOP} <= set(modes.tolist())
     # At full speed the arm needs 3 m: in this recording somebody is nearer all the time. The empty room is the next test.
-    assert must_stop.sum() > 20 and never_near.sum() > 20
+    assert must_stop.sum() > 20 and moving.sum() > 20 and never_near.sum() > 20
     assert not misses
     assert false_slow == 0 and false_stop == 0
 

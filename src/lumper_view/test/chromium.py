@@ -172,6 +172,9 @@ class Tab:
         )
         self.wait(found, 20)
         self.call("Input.insertText", text=words)
+        # The page sends at most one change in 50 ms and forgets an earlier one for a later one (viser, WebsocketUtils.ts):
+        # as no person types and presses faster, its own timer after that is waited for.
+        self.call("Runtime.evaluate", expression="new Promise(done => setTimeout(done, 200))", awaitPromise=True)
 
     def screenshot(self, path: Path) -> Path:
         """Write a PNG of the page."""

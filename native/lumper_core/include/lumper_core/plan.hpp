@@ -42,7 +42,6 @@ struct Gripper {
   double cup_stroke_m = 0.015;
   double safety_factor = 1.5;
   double clearance_m = 0.02;
-  double depth_m = 0.10;
 };
 
 /// Simple reach and speed model. mount_*: arm axis in base_link.

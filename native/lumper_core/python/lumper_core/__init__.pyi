@@ -116,7 +116,6 @@ class Gripper:
     clearance_m: float
     seal_fraction: float
     cup_stroke_m: float
-    depth_m: float
     def __init__(self, **values: float) -> None: ...
 
 class Arm:

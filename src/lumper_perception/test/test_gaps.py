@@ -1,0 +1,58 @@
+"""Hidden edges and ledges: nothing floats, and what is known stays as it is."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumper_perception.relations import HIDDEN_MAX_M, closed_gaps
+from lumper_perception.track import Assumed, filled_planes
+
+
+def column(gap_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A carton of 0.4 m on the floor and one of 0.3 m whose underside is `gap_m` above it."""
+    centre = np.array([[6.0, 0.0, 0.2], [6.0, 0.05, 0.4 + gap_m + 0.15]])
+    return centre, np.tile(np.eye(3), (2, 1, 1)), np.array([[0.4, 0.4, 0.4], [0.4, 0.4, 0.3]])
+
+
+def none(count: int) -> np.ndarray:
+    return np.zeros(count, dtype=bool)
+
+
+@given(gap_m=st.floats(0.001, HIDDEN_MAX_M - 0.001))
+def test_a_hidden_top_reaches_what_stands_on_it(gap_m: float) -> None:
+    centre, size = closed_gaps(*column(gap_m), np.array([True, False]), none(2))
+    assert centre[0, 2] + size[0, 2] / 2 == pytest.approx(0.4 + gap_m)
+    assert centre[0, 2] - size[0, 2] / 2 == pytest.approx(0.0)
+    assert centre[1, 2] == pytest.approx(0.55 + gap_m) and size[1, 2] == pytest.approx(0.3)
+
+
+@given(gap_m=st.floats(0.001, HIDDEN_MAX_M - 0.001))
+def test_a_hidden_bottom_reaches_what_it_stands_on(gap_m: float) -> None:
+    centre, size = closed_gaps(*column(gap_m), none(2), np.array([False, True]))
+    assert centre[1, 2] - size[1, 2] / 2 == pytest.approx(0.4)
+    assert centre[1, 2] + size[1, 2] / 2 == pytest.approx(0.7 + gap_m)
+
+
+@given(gap_m=st.floats(0.0, 0.5))
+def test_edges_that_were_seen_stay(gap_m: float) -> None:
+    given_centre, _, given_size = column(gap_m)
+    centre, size = closed_gaps(*column(gap_m), none(2), none(2))
+    assert np.array_equal(centre, given_centre) and np.array_equal(size, given_size)
+
+
+def test_a_carton_that_stands_on_one_is_not_stretched_to_a_lower_one() -> None:
+    centre = np.array([[6.0, 0.0, 0.2], [6.0, 0.3, 0.13], [6.0, 0.1, 0.548]])
+    size = np.array([[0.4, 0.4, 0.4], [0.4, 0.2, 0.26], [0.4, 0.4, 0.3]])
+    closed, _ = closed_gaps(centre, np.tile(np.eye(3), (3, 1, 1)), size, none(3), np.array([False, False, True]))
+    assert closed[2, 2] == pytest.approx(0.548, abs=0.003)
+
+
+def test_a_ledge_is_no_depth() -> None:
+    """The front of a carton and 0.09 m of its top are seen: another one stands on the rest."""
+    offset = np.array([[0.0, -0.2, -0.15, 0.09, 0.2, 0.15]])
+    loose = np.array([[False, False, False, True, False, False]])
+    planes = filled_planes(offset, loose, np.eye(3)[None], np.array([[6.5, 0.0, 0.4]]), Assumed(0.42, 7.0))
+    assert planes[0, 3] - planes[0, 0] == pytest.approx(0.42)
+    deep = filled_planes(offset * 6.0, loose, np.eye(3)[None], np.array([[6.0, 0.0, 1.2]]), Assumed(0.42, 7.0))
+    assert deep[0, 3] == pytest.approx(0.54), "a bound beyond the assumption counts"
