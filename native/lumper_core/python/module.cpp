@@ -414,7 +414,8 @@ PYBIND11_MODULE(_core, m) {
       .def("warnings",
            [](const Pile& pile) {
              std::vector<std::string> all = pile.warnings_;
-             all.insert(all.end(), pile.graph_.warnings().begin(), pile.graph_.warnings().end());
+             const std::vector<std::string> seen = pile.graph_.warnings();
+             all.insert(all.end(), seen.begin(), seen.end());
              return all;
            })
       .def("contacts",

@@ -16,6 +16,9 @@ constexpr double kLineSlack_m = 0.002;
 constexpr double kPlumb = 0.03;
 // The same for yaw: a row of cartons stacked square must not be wedged fast by the noise of its side faces.
 constexpr double kSquare = 0.06;
+// So near under a box, and under so much of it, another one may be what carries it.
+constexpr double kUnderneath_m = 0.15;
+constexpr double kBeside_m = 0.02;
 constexpr double kShrinkKeep = 0.15;  // a patch narrower than twice the shrink keeps this part of its size
 
 struct Polygon {
@@ -326,47 +329,53 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
   return patch;
 }
 
+Patch plane_contact(const Box& box, int32_t slot, int32_t body, const Vec3& normal, double offset,
+                    const StaticsParameters& parameters) {
+  const Mat3 axes = box.orientation.toRotationMatrix();
+  const bool support = normal.z() > kSupportNormalZ;
+  Patch patch;
+  int axis = 0;
+  double cosine = 0.0;
+  Polygon polygon = face_polygon(box, axes, -normal, &axis, &cosine);
+  double nearest = 1e300;
+  for (int i = 0; i < polygon.count; ++i) {
+    nearest = std::min(nearest, normal.dot(polygon.points[static_cast<size_t>(i)]) - offset);
+  }
+  if (nearest > (support ? parameters.vertical_tolerance_m : parameters.side_tolerance_m)) {
+    return patch;
+  }
+  const double sigma_rotation = std::max(box.pose_sigma[3], box.pose_sigma[4]);
+  if (std::acos(std::min(1.0, cosine)) > kParallel_rad + 2.0 * sigma_rotation) {
+    clip(normal, offset + nearest + kLineSlack_m, &polygon);
+  }
+  for (int i = 0; i < polygon.count; ++i) {
+    Vec3& p = polygon.points[static_cast<size_t>(i)];
+    p -= normal * (normal.dot(p) - offset);
+  }
+  patch.a = body;
+  patch.b = slot;
+  patch.normal = normal;
+  patch.support = support;
+  patch.gap_m = nearest;
+  patch.friction =
+      support ? std::min(parameters.support_friction, box.friction) : std::min(parameters.side_friction, box.friction);
+  patch.count = compact(polygon, &patch.points);
+  set_tangents(axes.col(0), &patch);
+  return patch;
+}
+
 void environment_contacts(const Box& box, int32_t slot, const Trailer& trailer, const StaticsParameters& parameters,
                           std::vector<Patch>* patches) {
-  const Mat3 axes = box.orientation.toRotationMatrix();
-  const double sigma_rotation = std::max(box.pose_sigma[3], box.pose_sigma[4]);
-  const auto plane = [&](int32_t body, const Vec3& normal, double offset, double tolerance, bool support) {
-    // `normal` points from the wall to the box; wall at normal . p == offset.
-    int axis = 0;
-    double cosine = 0.0;
-    Polygon polygon = face_polygon(box, axes, -normal, &axis, &cosine);
-    double nearest = 1e300;
-    for (int i = 0; i < polygon.count; ++i) {
-      nearest = std::min(nearest, normal.dot(polygon.points[static_cast<size_t>(i)]) - offset);
+  const auto plane = [&](int32_t body, const Vec3& normal, double offset) {
+    const Patch patch = plane_contact(box, slot, body, normal, offset, parameters);
+    if (patch.count > 0) {
+      patches->push_back(patch);
     }
-    if (nearest > tolerance) {
-      return;
-    }
-    if (std::acos(std::min(1.0, cosine)) > kParallel_rad + 2.0 * sigma_rotation) {
-      clip(normal, offset + nearest + kLineSlack_m, &polygon);
-    }
-    for (int i = 0; i < polygon.count; ++i) {
-      Vec3& p = polygon.points[static_cast<size_t>(i)];
-      p -= normal * (normal.dot(p) - offset);
-    }
-    Patch patch;
-    patch.a = body;
-    patch.b = slot;
-    patch.normal = normal;
-    patch.support = support;
-    patch.gap_m = nearest;
-    patch.friction = support ? std::min(parameters.support_friction, box.friction)
-                             : std::min(parameters.side_friction, box.friction);
-    patch.count = compact(polygon, &patch.points);
-    set_tangents(axes.col(0), &patch);
-    patches->push_back(patch);
   };
-  const double vertical = parameters.vertical_tolerance_m;
-  const double side = parameters.side_tolerance_m;
-  plane(kFloor, Vec3::UnitZ(), 0.0, vertical, true);
-  plane(kLeftWall, -Vec3::UnitY(), -0.5 * trailer.width_m, side, false);
-  plane(kRightWall, Vec3::UnitY(), -0.5 * trailer.width_m, side, false);
-  plane(kBackWall, -Vec3::UnitX(), -trailer.length_m, side, false);
+  plane(kFloor, Vec3::UnitZ(), 0.0);
+  plane(kLeftWall, -Vec3::UnitY(), -0.5 * trailer.width_m);
+  plane(kRightWall, Vec3::UnitY(), -0.5 * trailer.width_m);
+  plane(kBackWall, -Vec3::UnitX(), -trailer.length_m);
 }
 
 ContactGraph::ContactGraph(const Trailer& trailer, const StaticsParameters& parameters)
@@ -416,6 +425,36 @@ void ContactGraph::query(const Vec3& low, const Vec3& high, double margin_m, std
   slots->erase(std::unique(slots->begin(), slots->end()), slots->end());
 }
 
+void ContactGraph::store(const Patch& patch) {
+  int32_t index;
+  if (free_patches_.empty()) {
+    index = static_cast<int32_t>(patches_.size());
+    patches_.push_back(patch);
+  } else {
+    index = free_patches_.back();
+    free_patches_.pop_back();
+    patches_[static_cast<size_t>(index)] = patch;
+  }
+  if (patch.a >= 0) {
+    adjacent_[static_cast<size_t>(patch.a)].push_back(index);
+  }
+  adjacent_[static_cast<size_t>(patch.b)].push_back(index);
+}
+
+void ContactGraph::discard(int32_t index) {
+  Patch& patch = patches_[static_cast<size_t>(index)];
+  for (const int32_t body : {patch.a, patch.b}) {
+    if (body >= 0) {
+      auto& list = adjacent_[static_cast<size_t>(body)];
+      list.erase(std::find(list.begin(), list.end(), index));
+    }
+  }
+  patch.count = patch.wide_count = 0;
+  patch.a = 0;
+  patch.widened = false;
+  free_patches_.push_back(index);
+}
+
 int32_t ContactGraph::add(const Box& box) {
   int32_t slot;
   if (free_slots_.empty()) {
@@ -438,21 +477,6 @@ int32_t ContactGraph::add(const Box& box) {
 
   const double margin = std::max(parameters_.vertical_tolerance_m, parameters_.side_tolerance_m);
   query(low_[s], high_[s], margin, &scratch_);
-  const auto store = [this](const Patch& patch) {
-    int32_t index;
-    if (free_patches_.empty()) {
-      index = static_cast<int32_t>(patches_.size());
-      patches_.push_back(patch);
-    } else {
-      index = free_patches_.back();
-      free_patches_.pop_back();
-      patches_[static_cast<size_t>(index)] = patch;
-    }
-    if (patch.a >= 0) {
-      adjacent_[static_cast<size_t>(patch.a)].push_back(index);
-    }
-    adjacent_[static_cast<size_t>(patch.b)].push_back(index);
-  };
   for (const int32_t other : scratch_) {
     const Box& neighbour = boxes_[static_cast<size_t>(other)];
     double deepest = 0.0;
@@ -489,19 +513,9 @@ int32_t ContactGraph::add(const Box& box) {
 
 void ContactGraph::remove(int32_t slot) {
   const auto s = static_cast<size_t>(slot);
-  for (const int32_t index : adjacent_[s]) {
-    Patch& patch = patches_[static_cast<size_t>(index)];
-    for (const int32_t body : {patch.a, patch.b}) {
-      if (body >= 0 && body != slot) {
-        auto& list = adjacent_[static_cast<size_t>(body)];
-        list.erase(std::find(list.begin(), list.end(), index));
-      }
-    }
-    patch.count = patch.wide_count = 0;
-    patch.widened = false;
-    free_patches_.push_back(index);
+  while (!adjacent_[s].empty()) {
+    discard(adjacent_[s].back());
   }
-  adjacent_[s].clear();
   for_cells(low_[s], high_[s], [&](int64_t key) {
     auto& cell = cells_[key];
     cell.erase(std::find(cell.begin(), cell.end(), slot));
@@ -548,7 +562,52 @@ bool ContactGraph::widen(int32_t slot) {
   return widened;
 }
 
+bool ContactGraph::bear(int32_t slot) {
+  const auto s = static_cast<size_t>(slot);
+  for (const int32_t index : adjacent_[s]) {
+    const Patch& patch = patches_[static_cast<size_t>(index)];
+    if (patch.support && patch.b == slot) {
+      return false;
+    }
+  }
+  // What stands just below may be what carries it after all, read a little too low: then its removal must count.
+  const Vec3 under(low_[s].x(), low_[s].y(), low_[s].z() - kUnderneath_m);
+  query(under, Vec3(high_[s].x(), high_[s].y(), low_[s].z()), 0.0, &scratch_);
+  for (const int32_t other : scratch_) {
+    const auto o = static_cast<size_t>(other);
+    const Vec3 shared = high_[s].cwiseMin(high_[o]) - low_[s].cwiseMax(low_[o]);
+    if (other != slot && high_[o].z() < low_[s].z() + kUnderneath_m && shared.x() > kBeside_m &&
+        shared.y() > kBeside_m) {
+      return false;
+    }
+  }
+  const Patch patch = plane_contact(boxes_[s], slot, kUnseen, Vec3::UnitZ(), low_[s].z(), parameters_);
+  if (patch.count == 0) {
+    return false;
+  }
+  store(patch);
+  ++version_;
+  return true;
+}
+
+std::vector<std::string> ContactGraph::warnings() const {
+  std::vector<std::string> all = warnings_;
+  for (const Patch& patch : patches_) {
+    if (patch.a == kUnseen) {
+      all.push_back("box " + std::to_string(box(patch.b).id) +
+                    " has nothing seen under it: taken to stand on something unseen");
+    }
+  }
+  return all;
+}
+
 void ContactGraph::narrow() {
+  for (size_t p = 0; p < patches_.size(); ++p) {
+    if (patches_[p].a == kUnseen) {
+      discard(static_cast<int32_t>(p));
+      ++version_;
+    }
+  }
   for (Patch& patch : patches_) {
     if (patch.widened) {
       std::swap(patch.points, patch.wide);

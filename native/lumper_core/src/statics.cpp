@@ -904,6 +904,7 @@ void settle(ContactGraph* graph, Statics* statics) {
   for (size_t s = 0; s < graph->slots(); ++s) {
     const auto slot = static_cast<int32_t>(s);
     if (graph->alive(slot) && !graph->carried(slot)) {
+      graph->bear(slot);
       graph->widen(slot);
     }
   }

@@ -267,12 +267,33 @@ TEST(Settle, CautionComesBackWithEveryPile) {
 }
 
 TEST(Settle, OneSetWithoutBalanceDoesNotTakeTheRestAlong) {
-  // Box 9 floats: what it lacks is relief, and the others are judged as if it were not there.
-  World world({make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, -0.6, 0.6}, kCube), make(9, {5.0, 0.8, 1.5}, kCube)});
+  // Box 9 overhangs its support: what it lacks is relief, and the others are judged as if it were not there.
+  World world({make(1, {5.0, -0.6, 0.2}, kCube), make(2, {5.0, -0.6, 0.6}, kCube), make(8, {5.0, 0.8, 0.2}, kCube),
+               make(9, {4.7, 0.8, 0.6}, kCube)});
   settle(&world.graph, &world.statics);
   EXPECT_EQ(world.without(2).verdict, Verdict::kStable);
   EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
-  EXPECT_GT(world.statics.relief()[static_cast<size_t>(world.graph.slot_of(9))].z(), 1.0);
+  EXPECT_GT(world.statics.relief()[static_cast<size_t>(world.graph.slot_of(9))].cwiseAbs().maxCoeff(), 1.0);
+}
+
+TEST(Settle, WhatHasNothingSeenUnderItStandsOnSomethingUnseen) {
+  // A column whose lowest carton is hidden: a wrench of fixed size under it would lift what is left without its top.
+  World world({make(1, {5.0, 0.0, 0.6}, kCube), make(2, {5.0, 0.0, 1.0}, kCube), make(3, {5.0, 0.0, 1.4}, kCube)});
+  settle(&world.graph, &world.statics);
+  EXPECT_EQ(world.graph.warnings().size(), 1U);
+  EXPECT_EQ(world.without(3).verdict, Verdict::kStable);
+  EXPECT_EQ(world.without(1).verdict, Verdict::kCollapses);
+  for (uint32_t id = 1; id <= 3; ++id) {
+    EXPECT_EQ(world.proof(id), "") << id;
+  }
+  world.graph.narrow();
+  EXPECT_TRUE(world.graph.warnings().empty());
+}
+
+TEST(Settle, WhatLiesJustUnderABoxMayCarryIt) {
+  World world({make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.65}, kCube)});
+  settle(&world.graph, &world.statics);
+  EXPECT_TRUE(world.graph.warnings().empty());
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ LEAST_VAR_RAD2 = (1.0e-3) ** 2
 SLACK_M = 0.006
 SLACK_RAD = 0.03
 CONSISTENT_AFTER = 2
+ESTABLISHED_SEEN = 6
 
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
 
@@ -123,6 +124,11 @@ class Track:
             float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
         )
         self._noticed(z, stamp_s)
+        if strange and not self.id:
+            # Not yet a carton: only pictures that agree make it one.
+            self._set_anew(z)
+            self.times_seen = 1
+            return False
         if strange:
             self.suspect += 1
             if self.suspect < CONSISTENT_AFTER:
@@ -188,6 +194,10 @@ class Track:
         self.confidence += 0.3 * (confidence - self.confidence)
         if self.state is not TrackState.HELD:
             self.state = TrackState.SEEN
+
+    def established(self) -> bool:
+        """Whether it was seen often enough for a change of place to be a movement, not a misreading that another one ends."""
+        return self.times_seen >= ESTABLISHED_SEEN
 
     def displacement(self) -> tuple[float, float]:
         """How far (m, rad) the carton is from where it last lay at rest."""

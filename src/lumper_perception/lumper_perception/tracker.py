@@ -19,6 +19,8 @@ FALL_M = 0.05
 SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
 CLEAR_SHARE = 0.75
+# A carton that was missed in fewer pictures in a row still stands where it was.
+GHOST_MISSES = 2
 # While clouds come they tell what is gone; without their word it takes so many times more pictures.
 CLOUD_PATIENCE = 5
 CLOUD_SILENT_S = 2.0
@@ -123,8 +125,9 @@ class Tracker:
                 continue
             shift_m, turn_rad = track.displacement()
             if shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad:
-                if shift_m > max(allowance, self.limits.moved_m) or (
-                    not allowance and turn_rad > self.limits.moved_rad
+                if track.established() and (
+                    shift_m > max(allowance, self.limits.moved_m)
+                    or (not allowance and turn_rad > self.limits.moved_rad)
                 ):
                     report.moved.append(track.id)
                 track.rest()
@@ -234,7 +237,7 @@ class Tracker:
         ]
         ghosts = []
         for track in ready:
-            if self._overlaps_known(track, stamp_s):
+            if self._overlaps_known(track):
                 ghosts.append(track)
                 continue
             known = self._same_carton(track, view, bool(touched))
@@ -257,9 +260,13 @@ class Tracker:
             track.fallen = True
         self._forget(ghosts)
 
-    def _overlaps_known(self, track: Track, stamp_s: float) -> bool:
-        """Whether most of the new box lies inside a carton seen in this very picture: then it is a ghost of that one."""
-        others = [other for other in self.tracks if other.id and other.last_seen_s == stamp_s]
+    def _overlaps_known(self, track: Track) -> bool:
+        """Whether most of the new box lies inside a carton that stands there: then it is a ghost of that one."""
+        others = [
+            other
+            for other in self.tracks
+            if other.id and other.misses < GHOST_MISSES and other.state is not TrackState.HELD
+        ]
         if not others:
             return False
         depth = self.assumed_depth()

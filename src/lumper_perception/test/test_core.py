@@ -90,6 +90,20 @@ def test_version_rests_while_nothing_changes(world):
     assert len(world.rig.walls) > published, "an unchanged wall is still published"
 
 
+@pytest.mark.parametrize("seed", [3, 4])
+def test_faces_that_are_missed_now_and_then_give_no_carton_a_second_id(rig, seed):
+    world = World(rig().start(), wall(np.random.default_rng(seed), front_x_m=4.0), seed)
+    rig = world.rig
+    for _ in range(150):
+        rig.step(0.1)
+        rig.send("detections", detect(world.load, world.picture(), rig.time_s, world.rng, sigma_m=0.006, dropout=0.1))
+    cartons = rig.wall.cartons
+    owners = [world.index_of(carton) for carton in cartons]
+    assert len(set(owners)) == len(owners), f"seed {seed}: two ids on one carton"
+    assert max(carton.id for carton in cartons) <= len(cartons) + 1, f"seed {seed}: ids came and went"
+    assert not [event for event in rig.events if event.code == "perception.moved_untouched"]
+
+
 def test_picked_and_placed_carton_is_removed_and_its_id_not_used_again(world):
     world.see(4)
     key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
@@ -193,6 +207,31 @@ def test_small_shift_is_reported_as_movement(world):
     world.load.centre[world.load.key == key] += [-0.07, 0.0, 0.0]
     world.see(2)
     assert carton_id in world.rig.wall.moved_ids
+
+
+def shift(world: World, key: int, by_m: list[float]) -> None:
+    world.load.centre[world.load.key == key] += by_m
+
+
+def test_only_pictures_that_agree_make_a_carton(rig):
+    world = World(rig().start(), one_row())
+    only = int(world.load.key[0])
+    world.load = world.load.without(*(int(key) for key in world.load.key if key != only))
+    for _ in range(6):
+        world.see(1)
+        shift(world, only, [0.0, 0.0, 0.12])
+        world.see(1)
+        shift(world, only, [0.0, 0.0, -0.12])
+    assert not world.rig.walls or not world.rig.wall.cartons, "a face that jumps is no carton"
+    world.see(3)
+    assert len(world.rig.wall.cartons) == 1
+
+
+def test_a_carton_hardly_seen_yet_has_not_collapsed_when_it_is_read_elsewhere(world):
+    world.see(3)
+    shift(world, int(world.load.key[np.argmax(world.load.centre[:, 2])]), [-0.07, 0.0, 0.0])
+    world.see(6)
+    assert not [event for event in world.rig.events if event.code == "perception.moved_untouched"]
 
 
 def test_touched_carton_that_moves_is_no_collapse(world):

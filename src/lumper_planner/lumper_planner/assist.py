@@ -281,6 +281,7 @@ def _forgive(unloading: Unloading, ids: Iterable[int]) -> None:
     for carton in ids:
         job.failed.pop(str(carton), None)
         job.failed_grasps.pop(str(carton), None)
+        job.no_path.pop(str(carton), None)
 
 
 def _names(ids: Sequence[int]) -> str:

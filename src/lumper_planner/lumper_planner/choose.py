@@ -25,6 +25,8 @@ SECOND_HALF = 1 << 31
 # A grasp this near to one that failed is made only when there is no other, m; what that counts for, s.
 SAME_GRASP_M = 0.03
 SAME_GRASP_COST_S = 30.0
+# To which no way was found from one place of the base is tried again from one that is farther from it than this, m.
+SAME_PLACE_M = 0.15
 # The pad's lower edge passes over the belt by this, m.
 PAD_OVER_BELT_M = 0.01
 # A carton out of reach that stands this much higher than the best one in reach is gone to first, m.
@@ -223,16 +225,21 @@ class Chooser:
         skip = list(request.skipped) + [half for half in halves if half & ~SECOND_HALF in request.skipped]
         present = set(boxes["id"].tolist())
         tried = {carton: np.array(places) for carton, places in request.failed_grasps}
+        closed = set()
+        for carton, places in request.no_path:
+            here = np.array([place[:3] for place in places if abs(place[3] - base[0]) <= SAME_PLACE_M]).reshape(-1, 3)
+            tried[carton] = np.concatenate([tried.get(carton, np.empty((0, 3))), here])
+            if len(here) >= p.grasp_attempts:
+                closed.add(carton)
 
         def reach(grasps: Any) -> Array:
             times = self._reach.seconds(grasps, base)
             for carton, places in tried.items():
                 own = np.flatnonzero(grasps["ids"][:, 0] == carton)
-                near = (
-                    np.linalg.norm(grasps["position"][own][:, None, :] - places[None], axis=2).min(axis=1)
-                    < SAME_GRASP_M
-                )
-                times[own[near]] += SAME_GRASP_COST_S
+                apart_m = np.linalg.norm(grasps["position"][own][:, None, :] - places[None], axis=2)
+                times[own[(apart_m < SAME_GRASP_M).any(axis=1)]] += SAME_GRASP_COST_S
+                if carton in closed:
+                    times[own] = math.nan
             return times
 
         unknown = np.array(

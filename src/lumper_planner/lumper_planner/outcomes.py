@@ -23,6 +23,10 @@ _CARTON_CODES = frozenset(
         OutcomeCode.GRASP_NOT_MADE,
     }
 )
+# No way there from where the base stands; perhaps there is one from elsewhere.
+_PLACE_CODES = frozenset({OutcomeCode.UNREACHABLE, OutcomeCode.IN_COLLISION, OutcomeCode.PLANNING_TIMEOUT})
+# So many places of the base are tried before a person is asked about a carton.
+PLACES_TRIED = 3
 # The world went on without us: look again, nothing is wrong with anybody.
 _LOOK_CODES = frozenset(
     {
@@ -115,6 +119,7 @@ def took_load(unloading: Unloading, request: Request) -> None:
         job.delivered[str(carton)] = unloading.now.ros_s
         job.failed.pop(str(carton), None)
         job.failed_grasps.pop(str(carton), None)
+        job.no_path.pop(str(carton), None)
     job.split = [carton for carton in job.split if carton not in ids]
     job.merged = [group for group in job.merged if not set(group) & set(ids)]
 
@@ -168,11 +173,20 @@ def _count_failure(unloading: Unloading, request: Request, ids: list[int], code:
     job = unloading.require_job()
     assert request.pick is not None
     place = request.pick["grasp_pose"]["position"]
-    attempts = 0
-    for carton in ids:
-        job.failed[str(carton)] = attempts = job.failed.get(str(carton), 0) + 1
-        job.failed_grasps.setdefault(str(carton), []).append([place["x"], place["y"], place["z"]])
-    if attempts >= unloading.parameters.grasp_attempts:
+    most = unloading.parameters.grasp_attempts
+    grasp, attempts, asking = [place["x"], place["y"], place["z"]], 0, False
+    for carton in map(str, ids):
+        if code in _PLACE_CODES and unloading.world.base is not None:
+            tried = job.no_path.setdefault(carton, [])
+            tried.append([*grasp, unloading.world.base[0]])
+            if len(tried) >= most * PLACES_TRIED:
+                job.failed[carton] = most
+        else:
+            job.failed[carton] = job.failed.get(carton, 0) + 1
+            job.failed_grasps.setdefault(carton, []).append(grasp)
+        asking |= job.failed.get(carton, 0) >= most
+        attempts = len(job.no_path.get(carton, ())) + len(job.failed_grasps.get(carton, ()))
+    if asking:
         why = f"carton {', '.join(map(str, ids))} failed {attempts} times, last with {name_of(code)}: {text[:300]}"
         assist.ask_carton(unloading, code, ids, why)
 

@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ class ChoiceRequest:
     skipped: tuple[int, ...]
     failed: tuple[tuple[int, int], ...]  # carton id, attempts
     failed_grasps: tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]
+    no_path: tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]  # carton id; tool0 x, y, z and base x, m
     set_aside: tuple[int, ...]  # a person has been asked about these
     merged: tuple[tuple[int, ...], ...]
     split: tuple[int, ...]
@@ -57,7 +58,16 @@ class ChoiceRequest:
     def key(self) -> tuple[Any, ...]:
         """Whatever of this, apart from the picture, makes an older plan worthless when it changes."""
         place = tuple(round(value, 3) for value in self.base)
-        return (place, self.skipped, self.failed, self.failed_grasps, self.set_aside, self.merged, self.split)
+        return (
+            place,
+            self.skipped,
+            self.failed,
+            self.failed_grasps,
+            self.no_path,
+            self.set_aside,
+            self.merged,
+            self.split,
+        )
 
     def standing(self) -> Picture:
         """The cartons that stand in the trailer."""
@@ -76,6 +86,10 @@ class Choice:
 
 
 Choose = Callable[[ChoiceRequest], Choice]
+
+
+def _by_carton(places: Mapping[str, list[list[float]]]) -> tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]:
+    return tuple(sorted((int(carton), tuple(map(tuple, found))) for carton, found in places.items()))
 
 
 @dataclass(slots=True)
@@ -208,9 +222,8 @@ class Unloading:
             gone=frozenset(self._gone(wall)),
             skipped=tuple(sorted(job.skipped)),
             failed=tuple(sorted((int(carton), count) for carton, count in job.failed.items())),
-            failed_grasps=tuple(
-                sorted((int(carton), tuple(map(tuple, places))) for carton, places in job.failed_grasps.items())
-            ),
+            failed_grasps=_by_carton(job.failed_grasps),
+            no_path=_by_carton(job.no_path),
             set_aside=tuple(sorted(job.asked_about())),
             merged=tuple(map(tuple, job.merged)),
             split=tuple(sorted(job.split)),

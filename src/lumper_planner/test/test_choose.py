@@ -9,7 +9,7 @@ from fake_world import FakeWorld, parameters, pile
 from lumper_msgs.msg import Box, Carton, PlannedPick, RejectedCarton, Wall
 from test_job import ended
 
-from lumper_planner.choose import SAME_GRASP_COST_S, SECOND_HALF, Chooser, boxes_of
+from lumper_planner.choose import SAME_GRASP_COST_S, SAME_PLACE_M, SECOND_HALF, Chooser, boxes_of
 from lumper_planner.clearance import lanes_of, room_ahead
 from lumper_planner.reach import APPROACH_M, ArmReach, base_matrix
 from lumper_planner.unloading import Choice, ChoiceRequest
@@ -53,6 +53,7 @@ def request_for(wall: Wall, base_x: float = 0.0, **changes: object) -> ChoiceReq
         skipped=(),
         failed=(),
         failed_grasps=(),
+        no_path=(),
         set_aside=(),
         merged=(),
         split=(),
@@ -182,6 +183,18 @@ def test_a_grasp_that_failed_is_made_last(chooser: Chooser) -> None:
     again = chooser(request_for(wall, failed_grasps=((1, ((place.x, place.y, place.z),)),))).plan.picks[0]
     moved = np.linalg.norm([getattr(again.grasp_pose.position, axis) - getattr(place, axis) for axis in "xyz"])
     assert moved > 0.03 or again.expected_s >= first.expected_s + SAME_GRASP_COST_S - 1e-3
+
+
+def test_a_grasp_without_a_way_is_tried_from_another_place(chooser: Chooser) -> None:
+    wall = wall_of(pile(columns=1, layers=1))
+    place = chooser(request_for(wall)).plan.picks[0].grasp_pose.position
+    tried = (place.x, place.y, place.z, 0.0)
+    once = chooser(request_for(wall, no_path=((1, (tried,)),))).plan
+    assert once.picks and not once.advance_base_m
+    twice = chooser(request_for(wall, no_path=((1, (tried, tried)),))).plan
+    assert twice.picks and abs(twice.advance_base_m) > SAME_PLACE_M
+    elsewhere = chooser(request_for(wall, base_x=SAME_PLACE_M + 0.01, no_path=((1, (tried, tried)),))).plan
+    assert elsewhere.picks and not elsewhere.advance_base_m
 
 
 def test_one_face_read_as_two_cartons(chooser: Chooser) -> None:

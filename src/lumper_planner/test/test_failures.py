@@ -107,6 +107,15 @@ def test_after_a_tolerance_violation_the_arm_is_homed_first() -> None:
     assert kinds[failed + 1 : failed + 3] == [GOAL.RETREAT, GOAL.HOME]
 
 
+def test_a_way_that_is_not_found_from_three_places_is_a_question() -> None:
+    world = FakeWorld(pile(layers=1, columns=1), script={GOAL.PICK: [OutcomeCode.IN_COLLISION] * 6})
+    world.unload()
+    assert world.run(lambda: bool(world.questions))
+    (question,) = world.questions
+    assert question.code.code == OutcomeCode.IN_COLLISION and "failed 6 times" in question.text
+    assert world.kinds().count(GOAL.PICK) == 6
+
+
 def test_a_carton_lost_on_the_way_is_counted_and_picked_from_the_floor() -> None:
     world = FakeWorld(pile(), script={GOAL.PLACE: [OutcomeCode.CARTON_LOST]})
     result = ended(world, world.unload())

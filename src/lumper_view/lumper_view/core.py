@@ -27,6 +27,7 @@ from lumper_view.sessions import (
 )
 
 SCAN_MAX_AGE_S = 0.5
+STOP_REPEAT_S = 1.0
 _STATES = frozenset(("plan", "job/state", "safety/state", "conveyor/state", "motion/state"))
 
 
@@ -133,6 +134,7 @@ def wall_diagnosis(faults: tuple[str, ...]) -> Diagnose:
 class _Pending:
     press: Press
     operator: str
+    repeat: bool = False
 
 
 class PanelCore(Core):
@@ -148,6 +150,7 @@ class PanelCore(Core):
         self.cloud: Any = None
         self._key = key
         self._pending: dict[str, _Pending] = {}
+        self._stopped_s: dict[int, float] = {}
         self._count = 0
         self._refused = 0
 
@@ -181,6 +184,7 @@ class PanelCore(Core):
     def disconnected(self, browser: int, now: Now) -> Effects:
         """A browser closed the page or lost its connection."""
         self.sessions.disconnect(browser)
+        self._stopped_s.pop(browser, None)
         return NOTHING
 
     def press(self, press: Press, now: Now) -> Effects:
@@ -227,10 +231,16 @@ class PanelCore(Core):
         return self._send(session, press, operator, question, detail, now)
 
     def _stop(self, session: Session, press: Press, now: Now) -> Effects:
-        """Anybody may stop, signed in or not; a second press while the first is on its way adds nothing."""
+        """Anybody may stop, signed in or not. One press is told several times: sent on each time, recorded once."""
         if any(p.press.act is Act.STOP and p.press.browser == press.browser for p in self._pending.values()):
             return NOTHING
-        return self._send(session, press, session.operator, None, "", now)
+        last_s = self._stopped_s.get(press.browser, -math.inf)
+        self._stopped_s[press.browser] = now.steady_s
+        effects = self._send(session, press, session.operator, None, "", now)
+        if now.steady_s - last_s > STOP_REPEAT_S:
+            return effects
+        next(reversed(self._pending.values())).repeat = True
+        return [effect for effect in effects if not isinstance(effect, Emit)]
 
     def _question_for(self, press: Press) -> Any:
         """The open question that an answer is meant for.
@@ -288,6 +298,8 @@ class PanelCore(Core):
             who = pending.operator or session.who()
         except RefusedError:
             who = pending.operator or f"browser {press.browser}"
+        if pending.repeat and good:
+            return effects
         code = "panel.accepted" if good else "panel.not_accepted"
         values = {"who": who, "command": press.act.value, "tag": tag}
         effects.append(

@@ -31,6 +31,7 @@ Submit = Callable[[Press], None]
 STOP_RGB = (196, 0, 24)
 SPEEDS = (25, 50, 75, 100)
 BUILD_TIMEOUT_S = 30.0
+HOLD_HZ = 10.0
 PANEL_WIDTH = 470
 SIDE_WIDTH = 360
 
@@ -57,6 +58,7 @@ class Controls:
         gui = client.gui
         self._style = gui.add_html("", order=-1)
         self.stop = self._button("■ STOP", Act.STOP, "stop", 2, STOP_RGB)
+        _while_held(self.stop, partial(self._press, Act.STOP))
         self._notice = gui.add_html("", order=3)
         self._act: dict[Act, Any] = {
             Act.START: self._button("▶ Start", Act.START, "half", 20, "green"),
@@ -194,6 +196,19 @@ def _on_press(button: Any, act: Callable[[], None]) -> None:
         act()
 
     button.on_click(pressed)
+
+
+def _while_held(button: Any, act: Callable[[], None]) -> None:
+    """Run `act` when the finger comes down and again while it stays.
+
+    viser's client sends at most one change in 50 ms and forgets an earlier one for a later one (WebsocketUtils.ts). A press
+    that must not be forgotten is therefore told several times, from its beginning on; a click comes once, at its end.
+    """
+
+    async def held(_event: Any) -> None:
+        act()
+
+    button.on_hold(held, callback_hz=HOLD_HZ)
 
 
 class Page:

@@ -148,8 +148,8 @@ class Tab:
         """Wait until the page shows these words."""
         self.wait(f"document.body && document.body.innerText.includes({json.dumps(words)})", timeout_s)
 
-    def press(self, label: str, timeout_s: float = 30.0) -> None:
-        """A real mouse press on the first enabled button or tab whose words contain `label`."""
+    def press(self, label: str, timeout_s: float = 30.0, kinds: tuple[str, ...] = ("Pressed", "Released")) -> None:
+        """A real mouse press on the first enabled button or tab whose words contain `label`; `kinds`: only a part of it."""
         found = (
             "(() => { const b = [...document.querySelectorAll('button,[role=tab]')].find(b => b.innerText.includes("
             f"{json.dumps(label)}) && !b.disabled && b.offsetParent !== null); if (!b) return null; "
@@ -157,9 +157,9 @@ class Tab:
             "return [r.x + r.width / 2, r.y + r.height / 2, r.width, r.height]; })()"
         )
         x, y, _, _ = self.wait(found, timeout_s)
-        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-            button = "none" if kind == "mouseMoved" else "left"
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, clickCount=1)
+        for kind in ("Moved", *kinds):
+            button = "none" if kind == "Moved" else "left"
+            self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button=button, clickCount=1)
 
     def type(self, label: str, words: str) -> None:
         """Type into the text field labelled `label`, replacing what is there."""

@@ -15,7 +15,7 @@ from lumper_ros.core import CallService, Diagnose, Effects, Emit, Now, Severity
 from lumper_ros.robot import Robot, Trailer
 from lumper_view import page_html as html
 from lumper_view.commands import Act, Press
-from lumper_view.core import PanelCore
+from lumper_view.core import STOP_REPEAT_S, PanelCore
 from lumper_view.parameters import PanelParameters
 from lumper_view.sessions import BURST, MAX_BROWSERS, MAX_NAME, WRONG_TOKENS, WRONG_WINDOW_S, plain
 
@@ -135,7 +135,26 @@ def test_anybody_may_stop_even_in_a_flood(desk: Desk) -> None:
     )
     (event,) = _events(effects)
     assert event.values["who"] == "unnamed browser 1 at 10.0.0.1"
-    assert len(_calls(desk.press(Act.STOP))) == 1
+
+
+def test_one_long_press_on_stop_is_sent_again_and_recorded_once(desk: Desk) -> None:
+    desk.browser()
+    done = Trigger.Response(success=True, message="stopped")
+
+    def told_again() -> Effects:
+        desk.at_s += 0.1
+        return desk.core.press(Press(1, Act.STOP, desk.nonce), desk.now)
+
+    for told in range(3):
+        effects = told_again()
+        (call,) = _calls(effects)
+        assert len(_events(effects)) == (0 if told else 1)
+        assert len(_events(desk.core.service_result("safety/stop", call.tag, done, desk.now))) == (0 if told else 1)
+    (call,) = _calls(told_again())
+    (event,) = _events(desk.core.service_result("safety/stop", call.tag, None, desk.now))
+    assert event.code == "panel.not_accepted", "a repeat that fails is told"
+    desk.at_s += STOP_REPEAT_S
+    assert len(_events(desk.press(Act.STOP))) == 1
 
 
 def test_commands_come_at_most_so_fast(desk: Desk) -> None:

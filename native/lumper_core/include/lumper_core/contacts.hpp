@@ -30,6 +30,10 @@ struct Patch {
 /// Exact face-face contact of two boxes within the tolerances; count == 0: none. `deepest_m`: interpenetration found.
 Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameters, double* deepest_m);
 
+/// Contact of a box with the half space normal . p <= offset of a body that never moves; count == 0: none.
+Patch plane_contact(const Box& box, int32_t slot, int32_t body, const Vec3& normal, double offset,
+                    const StaticsParameters& parameters);
+
 /// Contacts of a box with floor and trailer walls.
 void environment_contacts(const Box& box, int32_t slot, const Trailer& trailer, const StaticsParameters& parameters,
                           std::vector<Patch>* patches);
@@ -45,7 +49,9 @@ class ContactGraph {
   bool carried(int32_t slot) const;
   /// Take the contacts under a box as they were seen instead of narrowed by caution; false: nothing to widen.
   bool widen(int32_t slot);
-  /// Undo every `widen`.
+  /// Let a box that has nothing known under it stand on something not seen, over its whole lower face; false: it has.
+  bool bear(int32_t slot);
+  /// Undo every `widen` and `bear`.
   void narrow();
   void clear();
 
@@ -62,11 +68,14 @@ class ContactGraph {
   void query(const Vec3& low, const Vec3& high, double margin_m, std::vector<int32_t>* slots) const;
   const Vec3& low(int32_t slot) const { return low_[static_cast<size_t>(slot)]; }
   const Vec3& high(int32_t slot) const { return high_[static_cast<size_t>(slot)]; }
-  const std::vector<std::string>& warnings() const { return warnings_; }
+  /// What is odd about the boxes, and what is assumed of them because of it.
+  std::vector<std::string> warnings() const;
   /// Rises with every change of the patches.
   uint64_t version() const { return version_; }
 
  private:
+  void store(const Patch& patch);
+  void discard(int32_t index);
   int64_t cell_key(int x, int y, int z) const;
   template <typename F>
   void for_cells(const Vec3& low, const Vec3& high, F visit) const;

@@ -21,7 +21,7 @@ using Quaternion = Eigen::Quaterniond;
 inline constexpr double kGravity = 9.81;  // m/s^2
 
 /// Bodies that are not boxes, as they appear in contacts.
-enum Environment : int32_t { kFloor = -1, kLeftWall = -2, kRightWall = -3, kBackWall = -4 };
+enum Environment : int32_t { kFloor = -1, kLeftWall = -2, kRightWall = -3, kBackWall = -4, kUnseen = -5 };
 
 /// Bits of Box::visible_faces, in the box's own axes.
 enum Face : uint8_t { kNegX = 1, kPosX = 2, kNegY = 4, kPosY = 8, kNegZ = 16, kPosZ = 32 };

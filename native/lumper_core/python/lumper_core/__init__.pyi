@@ -34,8 +34,8 @@ STROKE_DTYPE: Final[np.dtype[np.void]]
 """Prediction of one stroke: safe u1, verdict u1 (Verdict), displacement f8 (m, of the worst other carton), acceleration f8
 (m/s^2), speed_limit f8 (m/s)."""
 CONTACT_DTYPE: Final[np.dtype[np.void]]
-"""One contact point: a i4, b i4 (box indices; -1 floor, -2 y+ wall, -3 y- wall, -4 back wall), position (3,)f8, normal (3,)f8
-(from a to b, unit; b is pushed along it), tangent (3,)f8, friction f8, patch u4."""
+"""One contact point: a i4, b i4 (box indices; -1 floor, -2 y+ wall, -3 y- wall, -4 back wall, -5 something unseen under a
+box), position (3,)f8, normal (3,)f8 (from a to b, unit; b is pushed along it), tangent (3,)f8, friction f8, patch u4."""
 
 class InputError(ValueError):
     """Bad input. `box_id`: id of the box (None when no single box is to blame), `index`: its row, `field`: the field."""
