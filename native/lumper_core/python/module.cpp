@@ -386,6 +386,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("working_distance_m", &PlanParameters::working_distance_m)
       .def_readwrite("max_advance_m", &PlanParameters::max_advance_m)
       .def_readwrite("hold_press_n", &PlanParameters::hold_press_n)
+      .def_readwrite("drag_cost_s", &PlanParameters::drag_cost_s)
       .def_readwrite("level_cost_spm", &PlanParameters::level_cost_spm)
       .def_readwrite("stroke_limit_m", &PlanParameters::stroke_limit_m);
 

@@ -128,6 +128,10 @@ std::vector<StrokePrediction> Planner::strokes(const std::vector<Box>& boxes, st
   return predictions;
 }
 
+double Planner::drag_s(const Grasp& grasp) const {
+  return grasp.lift > 0.0 || grasp.tilt != 0.0 ? 0.0 : parameters_.drag_cost_s;
+}
+
 double Planner::seconds(const Grasp& grasp, const BasePose& base) const {
   const Vec3 shoulder = to_trailer(base, Vec3(arm_.mount_x_m, arm_.mount_y_m, arm_.shoulder_z_m));
   const Vec3 wrist = grasp.position - grasp.orientation * Vec3(0.0, 0.0, arm_.wrist_to_tool_m);
@@ -254,6 +258,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     for (size_t i = 0; i < options.size(); ++i) {
       Option& option = options[i];
       option.level_s = parameters_.level_cost_spm * (highest - graph_.high(option.grasp.slots[0]).z());
+      option.risk_s = drag_s(option.grasp);
       const double motion = ask ? times[i] : seconds(option.grasp, base);
       option.reachable = std::isfinite(motion);
       option.distance_m = (option.grasp.position - mount).norm();
@@ -358,6 +363,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       option.stroke = predict_stroke(graph_, *statics_, option.grasp, alone, parameters_);
       option.grasp.speed_limit = std::min(option.grasp.speed_limit, option.stroke.speed_limit_mps);
       option.risk_s =
+          drag_s(option.grasp) +
           parameters_.fall_cost_s * 0.01 * std::min(1.0, option.stroke.displacement_m / parameters_.stroke_limit_m);
       if (option.stroke.safe) {
         safe.push_back(i);

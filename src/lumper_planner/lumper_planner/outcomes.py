@@ -157,8 +157,8 @@ def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) 
         elif code not in _LOOK_CODES:
             _fault(unloading, code, result.text)
         return
-    if code in (OutcomeCode.NONE, OutcomeCode.CARTON_LOST):
-        # Gripped and gone again: counted as taken off the pile and lost on the way.
+    if code in (OutcomeCode.NONE, OutcomeCode.CARTON_LOST) or result.last_stage == BrokerState.STAGE_EXTRACT:
+        # Gripped and gone again, also where safety was the first to say so: taken off the pile and lost on the way.
         took_load(unloading, request)
         load_gone(unloading, delivered=False, why=f"carton lost while it was pulled out: {result.text[:200]}")
         _count_failure(unloading, request, ids, OutcomeCode.CARTON_LOST, result.text)

@@ -86,6 +86,8 @@ struct PlanParameters {
   double max_advance_m = 1.0;
   double stroke_limit_m = 0.03;
   double hold_press_n = 500.0;
+  /// Of pulling a load over what it stands on: a stiff arm presses it down by what it is mistaken about its height.
+  double drag_cost_s = 1.0;
   double level_cost_spm = 3.0;  ///< of taking a carton below the highest one: pits are slow to reach into, s/m
 };
 
@@ -217,6 +219,7 @@ class Planner {
  private:
   struct Option;
   double seconds(const Grasp& grasp, const BasePose& base) const;
+  double drag_s(const Grasp& grasp) const;
   void load(const std::vector<Box>& boxes, std::vector<std::string>* warnings);
 
   Trailer trailer_;

@@ -163,6 +163,7 @@ class PlanParameters:
     working_distance_m: float
     stroke_limit_m: float
     hold_press_n: float
+    drag_cost_s: float
     level_cost_spm: float
     def __init__(self, **values: float) -> None: ...
 
