@@ -13,7 +13,7 @@ constexpr double kOverlap_m = 0.01;       // neighbours that reach this little i
 constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
 constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a carton that stands out beside it
-constexpr double kUnknownSides_m = 0.05;
+constexpr double kUnknownSpill_m = 0.08;
 constexpr double kWall_m = 0.015;     // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
 constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
 constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
@@ -72,14 +72,12 @@ bool within(const Trailer& trailer, const Vec3& low, const Vec3& high) {
          high.x() < trailer.length_m - kWall_m && high.z() < trailer.height_m - kWall_m && low.z() > kWall_m;
 }
 
-/// The map of what was not seen is coarse: a cell that reaches a little into the sides of [low, high] is a neighbour's.
-bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, Vec3 low, Vec3 high) {
-  const double sides = std::min(kUnknownSides_m, 0.4 * (high.y() - low.y()));
-  low.y() += sides;
-  high.y() -= sides;
+/// The map of what was not seen is coarse: a cell that reaches a little into [low, high] is a neighbour's.
+bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, const Vec3& high) {
+  const Vec3 spill = (0.4 * (high - low)).cwiseMin(kUnknownSpill_m);
   for (const auto& [from, to] : unknown) {
     const Vec3 depth = to.cwiseMin(high) - from.cwiseMax(low);
-    if ((depth.array() > kOverlap_m).all()) {
+    if ((depth - spill).minCoeff() > 0.0) {
       return true;
     }
   }
