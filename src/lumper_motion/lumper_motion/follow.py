@@ -24,6 +24,7 @@ RAMPS_S = (0.1, 0.14, 0.2, 0.28, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
 RAMP_SLACK = 1.02
 # A pace below this is standing still.
 STILL_PACE = 1e-3
+SHORTEST_STEP = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +170,10 @@ class Follower:
         goal.trajectory.joint_names = list(joint_names)
         ends_s = self.ends_s()
         first_s = self.pace.begins_s
-        count = max(1, math.ceil((ends_s - first_s) / period_s - 1e-9))
+        # A last step shorter than this share of a period is none: its time could round to that of the step before.
+        count = max(1, math.ceil((ends_s - first_s) / period_s - SHORTEST_STEP))
         t = np.minimum(first_s + period_s * np.arange(count + 1), ends_s)
+        t[-1] = ends_s
         if stamp_s == 0.0:
             origin = first_s
             # The controller starts from its own present state.

@@ -10,10 +10,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lumper_motion.collision import Closeness, CollisionChecker, Load, Obstacle, base_obstacles, trailer_obstacles
+from lumper_motion.follow import Follower
 from lumper_motion.kinematics import ArmKinematics, straight_tools
 from lumper_motion.path import Leg, SearchError, check_path, line, make_path, search
 from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
-from lumper_ros.convert import matrix
+from lumper_ros.convert import matrix, seconds
 from lumper_ros.robot import load_robot, load_trailer
 
 ROBOT = load_robot(CONFIG / "robot")
@@ -65,6 +66,16 @@ def test_timing_keeps_the_limits_and_the_path(start: np.ndarray, end: np.ndarray
     assert np.abs(numeric - trajectory.velocity)[2:-2].max() < 0.02
     grid, rate = optimal_profile(path, KIN, LIMITS)
     assert trajectory.duration_s >= float(profile_times(grid, rate)[-1]) - 0.01
+
+
+@given(st.integers(5, 90), st.floats(-2e-8, 2e-8), st.floats(0.0, 5000.0))
+def test_no_two_points_of_a_goal_have_one_time(steps: int, off: float, starts_s: float) -> None:
+    # Controllers refuse equal times, and a time is a whole number of nanoseconds.
+    trajectory = time_path(make_path([Leg(line(np.zeros(6), np.full(6, 0.4)), 1)]), KIN, LIMITS, 0.048)
+    period_s = trajectory.duration_s / (steps + off)
+    goal = Follower(trajectory, "1", starts_s, 1.0).goal(ROBOT.joint_names, 0.0, period_s, 0.1, 0.01, 1.0)
+    times = [seconds(point.time_from_start) for point in goal.trajectory.points]
+    assert all(b - a > 1e-6 for a, b in pairwise(times)) and times[-1] == pytest.approx(trajectory.duration_s, abs=1e-6)
 
 
 def test_tool_speed_limit_of_a_leg() -> None:

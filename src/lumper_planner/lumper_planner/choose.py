@@ -225,19 +225,28 @@ class Chooser:
         skip = list(request.skipped) + [half for half in halves if half & ~SECOND_HALF in request.skipped]
         present = set(boxes["id"].tolist())
         tried = {carton: np.array(places) for carton, places in request.failed_grasps}
-        closed = set()
+        here: dict[int, Array] = {}
+        closed: set[int] = set()
         for carton, places in request.no_path:
-            here = np.array([place[:3] for place in places if abs(place[3] - base[0]) <= SAME_PLACE_M]).reshape(-1, 3)
-            tried[carton] = np.concatenate([tried.get(carton, np.empty((0, 3))), here])
-            if len(here) >= p.grasp_attempts:
+            here[carton] = np.array([place for place in places if abs(place[3] - base[0]) <= SAME_PLACE_M]).reshape(
+                -1, 5
+            )
+            if len(here[carton]) >= p.grasp_attempts:
                 closed.add(carton)
 
         def reach(grasps: Any) -> Array:
             times = self._reach.seconds(grasps, base)
-            for carton, places in tried.items():
+            for carton in {*tried, *here}:
                 own = np.flatnonzero(grasps["ids"][:, 0] == carton)
-                apart_m = np.linalg.norm(grasps["position"][own][:, None, :] - places[None], axis=2)
-                times[own[(apart_m < SAME_GRASP_M).any(axis=1)]] += SAME_GRASP_COST_S
+                at = grasps["position"][own][:, None, :]
+                same = np.zeros(len(own), dtype=bool)
+                if carton in tried:
+                    same |= (np.linalg.norm(at - tried[carton][None], axis=2) < SAME_GRASP_M).any(axis=1)
+                if carton in here:
+                    # Another stroke from the same grasp may have room where this one has none.
+                    near = np.linalg.norm(at - here[carton][None, :, :3], axis=2) < SAME_GRASP_M
+                    same |= (near & (grasps["stroke"][own][:, None] == here[carton][None, :, 4])).any(axis=1)
+                times[own[same]] += SAME_GRASP_COST_S
                 if carton in closed:
                     times[own] = math.nan
             return times

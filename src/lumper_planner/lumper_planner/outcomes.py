@@ -178,7 +178,7 @@ def _count_failure(unloading: Unloading, request: Request, ids: list[int], code:
     for carton in map(str, ids):
         if code in _PLACE_CODES and unloading.world.base is not None:
             tried = job.no_path.setdefault(carton, [])
-            tried.append([*grasp, unloading.world.base[0]])
+            tried.append([*grasp, unloading.world.base[0], request.pick["stroke"]])
             if len(tried) >= most * PLACES_TRIED:
                 job.failed[carton] = most
         else:

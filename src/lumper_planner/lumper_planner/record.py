@@ -87,7 +87,7 @@ class JobRecord:
     )  # carton id -> tool0 positions tried in vain
     no_path: dict[str, list[list[float]]] = field(
         default_factory=dict
-    )  # carton id -> tool0 x, y, z and base x (trailer, m) of grasps to which no way was found from that base
+    )  # carton id -> tool0 x, y, z, base x (trailer, m) and stroke of grasps to which no way was found from that base
     merged: list[list[int]] = field(default_factory=list)
     split: list[int] = field(default_factory=list)
     in_flight: Request | None = None

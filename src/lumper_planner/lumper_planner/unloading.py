@@ -50,7 +50,7 @@ class ChoiceRequest:
     skipped: tuple[int, ...]
     failed: tuple[tuple[int, int], ...]  # carton id, attempts
     failed_grasps: tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]
-    no_path: tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]  # carton id; tool0 x, y, z and base x, m
+    no_path: tuple[tuple[int, tuple[tuple[float, ...], ...]], ...]  # carton id; tool0 x, y, z, base x, stroke
     set_aside: tuple[int, ...]  # a person has been asked about these
     merged: tuple[tuple[int, ...], ...]
     split: tuple[int, ...]

@@ -187,10 +187,11 @@ def test_a_grasp_that_failed_is_made_last(chooser: Chooser) -> None:
 
 def test_a_grasp_without_a_way_is_tried_from_another_place(chooser: Chooser) -> None:
     wall = wall_of(pile(columns=1, layers=1))
-    place = chooser(request_for(wall)).plan.picks[0].grasp_pose.position
-    tried = (place.x, place.y, place.z, 0.0)
+    first = chooser(request_for(wall)).plan.picks[0]
+    place = first.grasp_pose.position
+    tried = (place.x, place.y, place.z, 0.0, first.stroke)
     once = chooser(request_for(wall, no_path=((1, (tried,)),))).plan
-    assert once.picks and not once.advance_base_m
+    assert not once.advance_base_m and once.picks[0].stroke != first.stroke, "another stroke first"
     twice = chooser(request_for(wall, no_path=((1, (tried, tried)),))).plan
     assert twice.picks and abs(twice.advance_base_m) > SAME_PLACE_M
     elsewhere = chooser(request_for(wall, base_x=SAME_PLACE_M + 0.01, no_path=((1, (tried, tried)),))).plan
