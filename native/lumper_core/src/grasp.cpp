@@ -14,10 +14,11 @@ constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no m
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
 constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a carton that stands out beside it
 constexpr double kUnknownSpill_m = 0.08;
-constexpr double kWall_m = 0.015;     // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
-constexpr double kHeadroom_m = 0.45;  // gripper and wrist above a top grasp
-constexpr double kDeepest_m = 0.61;   // a carton of unknown depth is pulled as far as the deepest one
-constexpr double kTopReach_m = 2.25;  // the arm cannot come from above higher than this under a 2.7 m roof
+constexpr double kWristUnderRoof_m = 0.35;
+constexpr double kWall_m = 0.015;  // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
+// What a top grasp needs under the roof: approach 0.15, gripper and wrist 0.51, clearance.
+constexpr double kHeadroom_m = 0.70;
+constexpr double kDeepest_m = 0.61;  // a carton of unknown depth is pulled as far as the deepest one
 
 struct FaceView {
   Vec3 centre, normal, u, v;  // u, v: unit, along the face
@@ -355,7 +356,8 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
       if (grasp.holding_margin >= gripper_.safety_factor && grasp.mass <= arm_.payload_kg) {
         const Vec3 above_low(low.x() - pull, low.y(), high.z() - 1e-3);
         const Vec3 above_high(high.x(), high.y(), high.z() + parameters_.lift_m + kOverlap_m);
-        const bool room = high.z() + parameters_.lift_m + 0.01 < graph.trailer().height_m;
+        // The wrist behind the pad reaches higher than a low carton at the roof does.
+        const bool room = high.z() + parameters_.lift_m + kWristUnderRoof_m < graph.trailer().height_m;
         if (!carries && room && inside(graph, above_low, above_high, slots).empty()) {
           offer(grasp, Stroke::kLiftPull, parameters_.lift_m, 0.0, parameters_.pull_speed_mps);
         }
@@ -370,7 +372,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   if (top_seen && !carries) {
     const double headroom = graph.trailer().height_m - high.z();
     Grasp grasp;
-    if (headroom > kHeadroom_m && high.z() < kTopReach_m && hold(graph, slots, Vec3::UnitZ(), &grasp)) {
+    if (headroom > kHeadroom_m && hold(graph, slots, Vec3::UnitZ(), &grasp)) {
       best_margin = std::max(best_margin, grasp.holding_margin);
       load_mass = grasp.mass;
       double lift = parameters_.lift_m;

@@ -129,7 +129,8 @@ std::vector<StrokePrediction> Planner::strokes(const std::vector<Box>& boxes, st
 }
 
 double Planner::drag_s(const Grasp& grasp) const {
-  return grasp.lift > 0.0 || grasp.tilt != 0.0 ? 0.0 : parameters_.drag_cost_s;
+  // A top pick drags nothing, but is no way to avoid it: the arm reaches over the pile for it.
+  return grasp.stroke == Stroke::kLiftPull || grasp.stroke == Stroke::kTiltPull ? 0.0 : parameters_.drag_cost_s;
 }
 
 double Planner::seconds(const Grasp& grasp, const BasePose& base) const {

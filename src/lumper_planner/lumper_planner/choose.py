@@ -25,6 +25,8 @@ SECOND_HALF = 1 << 31
 # A grasp this near to one that failed is made only when there is no other, m; what that counts for, s.
 SAME_GRASP_M = 0.03
 SAME_GRASP_COST_S = 30.0
+# The same for a stroke to which no way was found from any grasp of this carton, s.
+SAME_STROKE_COST_S = 15.0
 # To which no way was found from one place of the base is tried again from one that is farther from it than this, m.
 SAME_PLACE_M = 0.15
 # The pad's lower edge passes over the belt by this, m.
@@ -243,9 +245,11 @@ class Chooser:
                 if carton in tried:
                     same |= (np.linalg.norm(at - tried[carton][None], axis=2) < SAME_GRASP_M).any(axis=1)
                 if carton in here:
-                    # Another stroke from the same grasp may have room where this one has none.
+                    # Another stroke may have room where this one has none, from the same grasp too.
                     near = np.linalg.norm(at - here[carton][None, :, :3], axis=2) < SAME_GRASP_M
-                    same |= (near & (grasps["stroke"][own][:, None] == here[carton][None, :, 4])).any(axis=1)
+                    again = grasps["stroke"][own][:, None] == here[carton][None, :, 4]
+                    times[own[again.any(axis=1)]] += SAME_STROKE_COST_S
+                    same |= (near & again).any(axis=1)
                 times[own[same]] += SAME_GRASP_COST_S
                 if carton in closed:
                     times[own] = math.nan

@@ -87,7 +87,7 @@ struct PlanParameters {
   double stroke_limit_m = 0.03;
   double hold_press_n = 500.0;
   /// Of pulling a load over what it stands on: a stiff arm presses it down by what it is mistaken about its height.
-  double drag_cost_s = 1.0;
+  double drag_cost_s = 0.1;
   double level_cost_spm = 3.0;  ///< of taking a carton below the highest one: pits are slow to reach into, s/m
 };
 
