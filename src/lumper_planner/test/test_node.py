@@ -14,8 +14,8 @@ import pytest
 import rclpy
 from action_msgs.msg import GoalStatus as RosStatus
 from fake_world import GOAL, KEY, FakeWorld, pile
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from lumper_msgs.action import AdvanceBase, ExecuteMotion, Unload
 from lumper_msgs.msg import JobState, OutcomeCode
 from lumper_msgs.srv import JobCommand
@@ -124,8 +124,14 @@ class Process:
         self.process = subprocess.Popen([sys.executable, str(here / "planner_process.py"), *ros], env=environment)
         peers.processes.append(self.process)
         self.change = peers.node.create_client(ChangeState, "unload_planner/change_state")
-        for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            assert any(self._changed(peers, transition) for _ in range(20)), "the node does not come up"
+        self.state = peers.node.create_client(GetState, "unload_planner/get_state")
+        for transition, goal in (
+            (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
+            (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        ):
+            deadline_s = time.monotonic() + 40.0
+            while not self._changed(peers, transition) and self._state(peers) != goal:
+                assert time.monotonic() < deadline_s, "the node does not come up"
 
     def _changed(self, peers: Peers, transition: int) -> bool:
         """Ask for a transition. A killed process leaves a server behind that never answers: then it is asked again."""
@@ -133,6 +139,11 @@ class Process:
             return False
         future = self.change.call_async(ChangeState.Request(transition=Transition(id=transition)))
         return peers.wait(future.done, 2.0) and bool(future.result().success)
+
+    def _state(self, peers: Peers) -> int:
+        """Where its life is: a transition whose answer came too late was made all the same, and is refused now."""
+        future = self.state.call_async(GetState.Request())
+        return int(future.result().current_state.id) if peers.wait(future.done, 2.0) else -1
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
         self.process.send_signal(how)
