@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import results
 
 ROOT = Path(__file__).resolve().parents[2]
 CARTONS = 60
@@ -104,9 +105,7 @@ def main() -> None:
             "unit": "cores",
             "note": f"peak memory {max(cost[name][1] for cost in costs if name in cost):.0f} MB",
         }
-    results = ROOT / "build" / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "first.json").write_text(json.dumps(figures, indent=2) + "\n")
+    results.write("first", figures)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Writes build/bench/fresh.json. The clone is of what is committed; packages come from wherever pip gets them.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import results
 
 ROOT = Path(__file__).resolve().parents[2]
 CARTONS = 12
@@ -67,9 +68,7 @@ def main() -> None:
             "note": f"of which the tests {tested:.1f} min",
         },
     }
-    results = ROOT / "build" / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "fresh.json").write_text(json.dumps(figures, indent=2) + "\n")
+    results.write("fresh", figures)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 Writes build/bench/loads.json. A load that the robot gives up on ends with a question to a person: that is counted, not hidden.
 """
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import results
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADS = ("uniform", "interlocked", "leaning")
@@ -26,16 +27,14 @@ def main() -> None:
         if found is None:
             raise SystemExit(f"no result of load {load}:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
         total, delivered, on_conveyor, falls = map(int, found.groups())
-        outcome = run.stdout.splitlines()[-3][:160]
+        outcome = run.stdout[found.end() :].splitlines()[1][:160]
         print(f"  {load}: {found[0]}, {outcome}", flush=True)
         figures[f"first.delivered_fraction_{load}{CARTONS}"] = {
             "value": (delivered + on_conveyor) / total,
             "unit": "1",
             "note": f"seed 1, virtual time; {falls} fell; {outcome}",
         }
-    results = ROOT / "build" / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "loads.json").write_text(json.dumps(figures, indent=2) + "\n")
+    results.write("loads", figures)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
 CLEAR_SHARE = 0.75
 # A carton that was missed in fewer pictures in a row still stands where it was.
-GHOST_MISSES = 2
+STANDS_MISSES = 2
 # While clouds come they tell what is gone; without their word it takes so many times more pictures.
 CLOUD_PATIENCE = 5
 CLOUD_SILENT_S = 2.0
@@ -219,7 +219,7 @@ class Tracker:
 
     def _part_of_known(self, boxes: Boxes) -> Bools:
         """(M,) boxes whose face lies on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
-        known = [track for track in self.tracks if track.id and track.state is not TrackState.HELD and track.misses < 2]
+        known = self._standing()
         if not known or not len(boxes):
             return np.zeros(len(boxes), dtype=bool)
         table = stacked(known, self.assumed_depth())
@@ -255,18 +255,22 @@ class Tracker:
                 self._forget([known])
             if stayed and not known.dropped:
                 continue
-            if not touched.get(track.id) and not known.dropped:
+            if known.established() and not touched.get(track.id) and not known.dropped:
                 report.moved.append(track.id)
             track.fallen = True
         self._forget(ghosts)
 
+    def _standing(self) -> list[Track]:
+        """Cartons that stand where they were last seen, as far as is known."""
+        return [
+            track
+            for track in self.tracks
+            if track.id and track.misses < STANDS_MISSES and track.state is not TrackState.HELD
+        ]
+
     def _overlaps_known(self, track: Track) -> bool:
         """Whether most of the new box lies inside a carton that stands there: then it is a ghost of that one."""
-        others = [
-            other
-            for other in self.tracks
-            if other.id and other.misses < GHOST_MISSES and other.state is not TrackState.HELD
-        ]
+        others = self._standing()
         if not others:
             return False
         depth = self.assumed_depth()
@@ -279,7 +283,9 @@ class Tracker:
     def _same_carton(self, track: Track, view: View | None, busy: bool) -> Track | None:
         """The one known carton that vanished from its place before this box arrived, and has its size."""
         missing = [
-            other for other in self.tracks if other.id and other.misses >= 2 and other.state is not TrackState.HELD
+            other
+            for other in self.tracks
+            if other.id and other.misses >= STANDS_MISSES and other.state is not TrackState.HELD
         ]
         assumed = self.assumed_depth()
         fitting = []

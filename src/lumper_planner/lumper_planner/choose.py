@@ -22,12 +22,13 @@ Array = NDArray[np.float64]
 
 # A carton that a person says is two: the second half gets this bit on its id while the core plans.
 SECOND_HALF = 1 << 31
+NEVER: Array = np.empty(0)
 # A grasp this near to one that failed is made only when there is no other, m; what that counts for, s.
 SAME_GRASP_M = 0.03
 SAME_GRASP_COST_S = 30.0
 # The same for a stroke to which no way was found from any grasp of this carton, s.
 SAME_STROKE_COST_S = 15.0
-# To which no way was found from one place of the base is tried again from one that is farther from it than this, m.
+# What no way was found to from one place of the base is tried again from places farther from it than this, m.
 SAME_PLACE_M = 0.15
 # The pad's lower edge passes over the belt by this, m.
 PAD_OVER_BELT_M = 0.01
@@ -111,6 +112,23 @@ def _leaves_tower(made: Any, boxes: Any) -> bool:
     chosen = max(top[int(carton)] for carton in made.picks[0].carton_ids)
     beyond = [top[item.carton_id] for item in made.rejected if item.reason == lumper_core.Reason.UNREACHABLE]
     return any(height - chosen > TOWER_M for height in beyond)
+
+
+def _tried_s(grasps: Any, failed: Array, no_path: Array) -> Array:
+    """(K,) what is added to each grasp of a carton for what was tried on it in vain, s.
+
+    Args:
+        failed: (n, 3) tool0 positions of grasps that failed, frame trailer.
+        no_path: (m, 5) tool0 x, y, z, base x and stroke of grasps to which no way was found from here. Another stroke from the
+            same grasp may have room where this one has none.
+    """
+
+    def near(places: Array) -> NDArray[np.bool_]:
+        return np.linalg.norm(grasps["position"][:, None, :] - places[None], axis=2) < SAME_GRASP_M
+
+    again = grasps["stroke"][:, None] == no_path[None, :, 4]
+    same = near(failed).any(axis=1) | (near(no_path[:, :3]) & again).any(axis=1)
+    return SAME_GRASP_COST_S * same + SAME_STROKE_COST_S * again.any(axis=1)
 
 
 def _ids(ids: Sequence[int], merged: Sequence[Sequence[int]] = ()) -> list[int]:
@@ -226,32 +244,19 @@ class Chooser:
         halves = {carton | SECOND_HALF for carton in request.split}
         skip = list(request.skipped) + [half for half in halves if half & ~SECOND_HALF in request.skipped]
         present = set(boxes["id"].tolist())
-        tried = {carton: np.array(places) for carton, places in request.failed_grasps}
-        here: dict[int, Array] = {}
-        closed: set[int] = set()
-        for carton, places in request.no_path:
-            here[carton] = np.array([place for place in places if abs(place[3] - base[0]) <= SAME_PLACE_M]).reshape(
-                -1, 5
-            )
-            if len(here[carton]) >= p.grasp_attempts:
-                closed.add(carton)
+        failed_at = {carton: np.array(places) for carton, places in request.failed_grasps}
+        no_path = {
+            carton: np.array([place for place in places if abs(place[3] - base[0]) <= SAME_PLACE_M])
+            for carton, places in request.no_path
+        }
 
         def reach(grasps: Any) -> Array:
             times = self._reach.seconds(grasps, base)
-            for carton in {*tried, *here}:
+            for carton in {*failed_at, *no_path}:
                 own = np.flatnonzero(grasps["ids"][:, 0] == carton)
-                at = grasps["position"][own][:, None, :]
-                same = np.zeros(len(own), dtype=bool)
-                if carton in tried:
-                    same |= (np.linalg.norm(at - tried[carton][None], axis=2) < SAME_GRASP_M).any(axis=1)
-                if carton in here:
-                    # Another stroke may have room where this one has none, from the same grasp too.
-                    near = np.linalg.norm(at - here[carton][None, :, :3], axis=2) < SAME_GRASP_M
-                    again = grasps["stroke"][own][:, None] == here[carton][None, :, 4]
-                    times[own[again.any(axis=1)]] += SAME_STROKE_COST_S
-                    same |= (near & again).any(axis=1)
-                times[own[same]] += SAME_GRASP_COST_S
-                if carton in closed:
+                tried, blocked = failed_at.get(carton, NEVER), no_path.get(carton, NEVER)
+                times[own] += _tried_s(grasps[own], tried.reshape(-1, 3), blocked.reshape(-1, 5))
+                if len(blocked) >= p.grasp_attempts:
                     times[own] = math.nan
             return times
 

@@ -4,7 +4,7 @@ import pytest
 from fake_world import GOAL, FakeWorld, parameters, pile
 from geometry_msgs.msg import TransformStamped
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import JobState, OutcomeCode
+from lumper_msgs.msg import BrokerState, JobState, OutcomeCode
 from test_job import ended
 from tf2_msgs.msg import TFMessage
 
@@ -127,6 +127,20 @@ def test_a_carton_lost_in_the_pull_is_counted() -> None:
     world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CARTON_LOST]})
     result = ended(world, world.unload())
     assert result.dropped == 1 and result.delivered == 6 == world.belt
+
+
+def test_a_carton_whose_loss_safety_says_first_is_counted() -> None:
+    world = FakeWorld(pile(layers=1))
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
+    assert world.active is not None
+    goal_id, world.active = world.active[0], None
+    stopped = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.STOPPED_BY_SAFETY), holding_carton=False)
+    stopped.last_stage = BrokerState.STAGE_EXTRACT
+    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, stopped, world.now()))
+    world._broker()
+    result = ended(world, goal)
+    assert result.dropped == 1 and result.delivered == 3 == world.belt
 
 
 def test_a_grasp_that_fails_twice_is_asked_about_while_the_others_are_taken() -> None:

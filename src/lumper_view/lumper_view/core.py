@@ -236,11 +236,9 @@ class PanelCore(Core):
             return NOTHING
         last_s = self._stopped_s.get(press.browser, -math.inf)
         self._stopped_s[press.browser] = now.steady_s
-        effects = self._send(session, press, session.operator, None, "", now)
-        if now.steady_s - last_s > STOP_REPEAT_S:
-            return effects
-        next(reversed(self._pending.values())).repeat = True
-        return [effect for effect in effects if not isinstance(effect, Emit)]
+        return self._send(
+            session, press, session.operator, None, "", now, repeat=now.steady_s - last_s <= STOP_REPEAT_S
+        )
 
     def _question_for(self, press: Press) -> Any:
         """The open question that an answer is meant for.
@@ -260,13 +258,24 @@ class PanelCore(Core):
             raise RefusedError("This question has no such option.")
         return question
 
-    def _send(self, session: Session, press: Press, operator: str, question: Any, detail: str, now: Now) -> Effects:
+    def _send(
+        self,
+        session: Session,
+        press: Press,
+        operator: str,
+        question: Any,
+        detail: str,
+        now: Now,
+        repeat: bool = False,
+    ) -> Effects:
         self._count += 1
         tag = f"{press.act.name.lower()}-{self._count}"
         service = call(self._key, press, tag, operator, now.system_s, question)
-        self._pending[tag] = _Pending(press, operator)
+        self._pending[tag] = _Pending(press, operator, repeat)
         who = operator or session.who()
         session.notice, session.notice_good = f"Sent: {press.act.value}{detail}", True
+        if repeat:
+            return [service]
         record = Emit(
             "panel.command",
             f"{who}: {press.act.value}{detail}",
