@@ -81,6 +81,11 @@ def faults_of(see: Any, running: set[str]) -> list[str]:
     return faults
 
 
+def running_nodes(see: Any) -> set[str]:
+    """The nodes of the table that are on the graph."""
+    return {name for name, _ in see.node.get_node_names_and_namespaces()} & set(interfaces.NODES)
+
+
 @pytest.mark.timeout(180)
 def test_the_graph_is_the_table(launch: Callable[..., Any]) -> None:
     system = launch(cartons="20", page="true", page_port="18473")
@@ -89,10 +94,11 @@ def test_the_graph_is_the_table(launch: Callable[..., Any]) -> None:
     for name in ("safety/state", "job/state", "motion/state", "wall", "markers"):
         see.wait(lambda name=name: see.newest.get(name), 90.0, f"a message on {name}")
     see.wait(lambda: see.node.get_publishers_info_by_topic("/diagnostics"), 30.0, "diagnostics")
-    running = {name for name, _ in see.node.get_node_names_and_namespaces()} & set(interfaces.NODES)
+    # Discovery is not at one instant, neither of nodes nor of what they offer: what is missing must come.
+    with suppress(AssertionError):
+        see.wait(lambda: running_nodes(see) == set(interfaces.NODES), 30.0, "every node")
+    running = running_nodes(see)
     assert running == set(interfaces.NODES)
-
-    # Discovery is not at one instant: what is missing must come.
     with suppress(AssertionError):
         see.wait(lambda: not faults_of(see, running), 30.0, "the graph to be the table")
     faults = faults_of(see, running)
