@@ -11,7 +11,9 @@ TICK_HZ = 100.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until a signal; returns the exit code."""
-    return run_core("motion_broker", MotionParameters, build, tick_hz=TICK_HZ, lifecycle=True, argv=argv)
+    return run_core(
+        "motion_broker", MotionParameters, build, tick_hz=TICK_HZ, lifecycle=True, own_process=True, argv=argv
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A path is a C2 curve q(s), s in rad of joint-space length, with the legs' names,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -204,22 +204,28 @@ def search(
     goals: Sequence[Array],
     max_checks: int,
     seed: int,
+    late: Callable[[], bool] = lambda: False,
 ) -> Array:
     """(n, 6) way points of a collision-free path from `start` to one of `goals` (RRTConnect, then shortcuts).
 
     The budget is counted in collision checks, not in seconds, so that the same call gives the same answer on every
-    machine; the caller's deadline is the second guard.
+    machine.
+
+    Args:
+        late: asked again and again; the search gives up once it is true.
 
     Raises:
-        SearchError: budget spent, or start or all goals in collision.
+        SearchError: budget spent, too late, or start or all goals in collision.
     """
     wide = _Room(checker, Closeness.WIDE, np.vstack([start, *goals]))
     clear = _Room(checker, Closeness.CLEAR, np.vstack([start, *goals]))
     for room, margin_rad, share in ((wide, SEARCH_MARGIN_RAD, 0.4), (wide, math.inf, 0.3), (clear, math.inf, 0.3)):
         budget = int(share * max_checks)
-        way, spent = _connect(kinematics, room, start, goals, budget, seed, margin_rad)
+        way, spent = _connect(kinematics, room, start, goals, budget, seed, margin_rad, late)
         if way is not None:
             return shorten(way, room, np.random.default_rng(seed), max(40, (budget - spent) // 10))
+        if late():
+            raise SearchError("no path in time")
     raise SearchError(f"no path within {max_checks} collision checks")
 
 
@@ -254,6 +260,7 @@ def _connect(
     max_checks: int,
     seed: int,
     margin_rad: float,
+    late: Callable[[], bool],
 ) -> tuple[Array | None, int]:
     """RRTConnect among configurations at most `margin_rad` beyond start and goals; way or None, and checks spent."""
     robot = kinematics.robot
@@ -298,7 +305,7 @@ def _connect(
         # Asked without a check in between, the search waits for something that does not come.
         nonlocal asked
         asked += 1
-        return spent >= max_checks or asked >= 100 * max_checks
+        return spent >= max_checks or asked >= 100 * max_checks or late()
 
     solved = setup.solve(ob.PlannerTerminationCondition(over))
     if not solved or not setup.haveExactSolutionPath():

@@ -208,6 +208,7 @@ class Runner:
             wall.cartons if wall else (),
             wall.version if wall else 0,
             load,
+            self.active.request.number if self.active else 0,
         )
 
     def _here(self) -> Array:
@@ -232,7 +233,8 @@ class Runner:
         active.planning_since_s = now.steady_s
         key = self._key(step, pick, start, load)
         for ahead in self.memory.ahead:
-            if ahead.key == key and step is not Step.MOVE:
+            # What failed ahead may be found by another search.
+            if ahead.key == key and step is not Step.MOVE and not isinstance(ahead.motion, Failure):
                 active.tag = ahead.tag
                 if ahead.motion is not None:
                     self._planned(ahead.motion, now)

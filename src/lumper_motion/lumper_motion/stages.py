@@ -5,7 +5,7 @@ Frames: plans are made in base_link; the snapshot says where that is in the trai
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
@@ -41,6 +41,8 @@ MAX_STRAIGHT = 4
 DEEP_APPROACHES_M = (0.25, 0.45)
 # A way found may touch something once its corners are rounded: then another is looked for.
 SEARCHES = 3
+# Of the planning deadline: the rest is for what comes before and after.
+SEARCH_SHARE = 0.7
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
 # A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
@@ -71,6 +73,7 @@ class Snapshot:
     cartons: tuple[KnownCarton, ...]
     wall_version: int
     load: Load | None
+    tried: int = 0  # makes one search differ from another with the same start and goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +98,24 @@ class _Goal:
 class StagePlanner:
     """Plans motions for one robot. Keeps the last scene, which is a function of the snapshot."""
 
-    def __init__(self, robot: Robot, trailer: Trailer, parameters: MotionParameters) -> None:
+    def __init__(
+        self, robot: Robot, trailer: Trailer, parameters: MotionParameters, clock: Callable[[], float] | None = None
+    ) -> None:
+        """
+        Args:
+            clock: seconds; with it a search gives up in time for the planning deadline. Without it only the count of
+                collision checks ends a search, and the same call gives the same motion on every machine.
+        """
         self.robot = robot
         self.kinematics = ArmKinematics(robot)
+        self.clock = clock
         self._trailer = trailer
         self._p = parameters
         self._scene: tuple[tuple[int, bytes], CollisionChecker] | None = None
+
+    @property
+    def made_of(self) -> tuple[Robot, Trailer, MotionParameters]:
+        return self.robot, self._trailer, self._p
 
     # --- the stages ---
 
@@ -436,6 +451,7 @@ class StagePlanner:
         if not open_goals:
             return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
         found: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
+        late = self._lateness()
         for attempt in range(SEARCHES):
             try:
                 way = search(
@@ -444,10 +460,13 @@ class StagePlanner:
                     start,
                     [goal.via for goal in open_goals],
                     self._p.search_checks // SEARCHES,
-                    self._p.search_seed + attempt,
+                    self._p.search_seed + SEARCHES * snapshot.tried + attempt,
+                    late,
                 )
             except SearchError as error:
                 found = Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
+                if late():
+                    break
                 continue
             goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
             legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
@@ -455,6 +474,14 @@ class StagePlanner:
             if not isinstance(found, Failure):
                 break
         return found
+
+    def _lateness(self) -> Callable[[], bool]:
+        """Whether a search begun now shall give up, asked later."""
+        clock = self.clock
+        if clock is None:
+            return lambda: False
+        end_s = clock() + SEARCH_SHARE * self._p.planning_deadline_s
+        return lambda: clock() > end_s
 
     def _detours(self, start: Array, goal: Array) -> list[tuple[Array, ...]]:
         """Ways round what usually is in the way: up first, back from the load, high over the belt, arm drawn in between."""

@@ -189,6 +189,8 @@ def test_search_goes_round_is_repeatable_and_keeps_its_budget() -> None:
         assert checker.first_hit(line(a, b), Closeness.CONTACT) < 0
     with pytest.raises(SearchError, match="checks"):
         search(KIN, checker, start, [goal], 3, 3)
+    with pytest.raises(SearchError, match="in time"):
+        search(KIN, checker, start, [goal], 4000, 3, late=lambda: True)
 
 
 def test_grasp_helpers_face_the_carton() -> None:

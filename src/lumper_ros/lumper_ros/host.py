@@ -32,6 +32,7 @@ from lumper_ros.parameters import ParameterError, from_mapping, spec_of
 from lumper_ros.qos import qos
 from lumper_ros.spin import Spinner
 from lumper_ros.store import Store
+from lumper_ros.worker import Worker, WorkerError, WorkerLostError
 
 P = TypeVar("P")
 # Parameters that rclpy itself declares on every node.
@@ -88,11 +89,19 @@ class Host:
     """Runs one Core on one node. All methods but `inject` belong to the executor's thread."""
 
     def __init__(
-        self, node: Node, spinner: Spinner, core: c.Core, tick_hz: float, name: str, parameters: Any = None
+        self,
+        node: Node,
+        spinner: Spinner,
+        core: c.Core,
+        tick_hz: float,
+        name: str,
+        parameters: Any = None,
+        worker: Worker | None = None,
     ) -> None:
         """
         Args:
             parameters: what `core` was built from; None = this node keeps no journal.
+            worker: where `Compute` runs; None = a thread of this process.
         """
         self._node = node
         self._spinner = spinner
@@ -112,7 +121,8 @@ class Host:
         self._callers: dict[str, ServiceCaller] = {}
         self._goals: dict[tuple[str, str], tuple[ServerGoalHandle[Any, Any, Any], Future[Any]]] = {}
         self._cleanup: list[Callable[[], object]] = []
-        self._worker: ThreadPoolExecutor | None = None
+        self._computing: ThreadPoolExecutor | None = None
+        self._worker = worker
         self._response: Any = None
 
     @property
@@ -134,7 +144,7 @@ class Host:
         """Open all endpoints of the table's row for this node, restore and activate the core."""
         node = self._node
         self._active = True
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name}-compute")
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix=f"{self._name}-compute")
         for topic in interfaces.published_by(self._name):
             publisher = node.create_publisher(interfaces.resolve_type(topic.type), topic.name, qos(topic.profile))
             self._publishers[topic.name] = publisher
@@ -181,7 +191,7 @@ class Host:
             return
         self._call(self._core.deactivate)
         self._active = False
-        undo, worker = list(reversed(self._cleanup)), self._worker
+        undo, computing = list(reversed(self._cleanup)), self._computing
         self._goals.clear()
         for endpoints in (self._cleanup, self._publishers, self._senders, self._callers):
             endpoints.clear()
@@ -195,8 +205,8 @@ class Host:
             for step in undo:
                 with contextlib.suppress(Exception):
                     step()
-            if worker is not None:
-                worker.shutdown(wait=False, cancel_futures=True)
+            if computing is not None:
+                computing.shutdown(wait=False, cancel_futures=True)
 
         close(5 if self._spinner.spinning else 0)
 
@@ -212,11 +222,14 @@ class Host:
         try:
             self._carry_out(step(self.now()))
         except Exception as error:
-            self._log.fatal(f"{self._name}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
-            with contextlib.suppress(Exception):
-                self._emit(c.Emit("node.exception", f"{type(error).__name__}: {error}", c.Severity.FATAL))
-            self._spinner.stop()
-            self._node.lumper_failed = True
+            self._break_down(error)
+
+    def _break_down(self, error: BaseException) -> None:
+        self._log.fatal(f"{self._name}: {type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}")
+        with contextlib.suppress(Exception):
+            self._emit(c.Emit("node.exception", f"{type(error).__name__}: {error}", c.Severity.FATAL))
+        self._spinner.stop()
+        self._node.lumper_failed = True
 
     def _receive(self, name: str) -> Callable[[Any], None]:
         return lambda message: self._call(lambda now: self._core.message(name, message, now))
@@ -336,17 +349,25 @@ class Host:
         done.set_result(effect.result)
 
     def _compute(self, tag: str, function: Callable[[], Any]) -> None:
-        assert self._worker is not None
+        assert self._computing is not None
 
         def work() -> None:
             try:
-                result = function()
+                result = function() if self._worker is None else self._worker.run(function)
+            except WorkerLostError as gone:
+                lost = gone
+                if self._active:
+                    self._spinner.call_soon(lambda: self._break_down(lost))
+                return
+            except WorkerError as error:
+                self._log.error(f"{tag}: {error}")
+                result = error
             except Exception as error:
                 self._log.error(f"{tag}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
                 result = error
             self._spinner.call_soon(lambda: self._call(lambda now: self._core.computed(tag, result, now)))
 
-        self._worker.submit(work)
+        self._computing.submit(work)
 
     def _emit(self, effect: c.Emit) -> None:
         self._event_sequence += 1
@@ -463,6 +484,7 @@ def run_core(
     tick_hz: float,
     lifecycle: bool,
     on_host: Callable[[Host, P], None] | None = None,
+    own_process: bool = False,
     argv: Sequence[str] | None = None,
 ) -> int:
     """A node's whole main(): run until a signal; returns the exit code.
@@ -472,13 +494,16 @@ def run_core(
         tick_hz: rate of `Core.tick` on the steady clock.
         lifecycle: a managed node (unconfigured until told), or one that runs from its start.
         on_host: called once the host exists, for shells that own a thread or socket of their own.
+        own_process: `Compute` runs in another process, for functions that hold the interpreter for long; they must be
+            picklable.
     """
+    worker = Worker() if own_process else None
     rclpy.init(args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO)
     spinner = Spinner(rclpy.get_default_context())
 
     def configure(node: Node) -> Host:
         made = load_parameters(node, parameters)
-        host = Host(node, spinner, build(made), tick_hz, node_name, made)
+        host = Host(node, spinner, build(made), tick_hz, node_name, made, worker)
         if on_host is not None:
             on_host(host, made)
         return host
@@ -509,3 +534,5 @@ def run_core(
         sys.stdout.flush()
         spinner.close(*([] if node is None else [node]))
         rclpy.try_shutdown()
+        if worker is not None:
+            worker.close()

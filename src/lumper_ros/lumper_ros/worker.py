@@ -1,0 +1,80 @@
+"""A process of its own for long computations, so that they never keep the event loop from its messages (one interpreter
+runs one thread of Python at a time).
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+
+class WorkerLostError(Exception):
+    """The process ended without an answer: it crashed or was killed."""
+
+
+class WorkerError(Exception):
+    """What the function raised, as text: an exception itself need not survive the way between processes."""
+
+
+class Worker:
+    """Runs picklable functions in a forked process, one at a time. Make it before the process has threads.
+
+    It ends when its parent closes it, and by itself when its parent dies.
+    """
+
+    def __init__(self) -> None:
+        self._pipe, theirs = Pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            self._pipe.close()
+            try:
+                _serve(theirs)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """The function's value. Blocks without holding the interpreter; not to be called by two threads at once.
+
+        Raises:
+            WorkerError: the function raised; the text holds its type, text and traceback.
+            WorkerLostError: the process is no more.
+        """
+        try:
+            self._pipe.send_bytes(pickle.dumps(function, pickle.HIGHEST_PROTOCOL))
+            done, value = pickle.loads(self._pipe.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise WorkerLostError(f"the computing process {self._pid} ended without an answer") from error
+        if not done:
+            raise WorkerError(value)
+        return value
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._pipe.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+
+def _serve(pipe: Connection) -> None:
+    # A terminal interrupts the whole group; when to end is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            asked = pipe.recv_bytes()
+            try:
+                answer = pickle.dumps((True, pickle.loads(asked)()), pickle.HIGHEST_PROTOCOL)
+            except Exception as error:
+                answer = pickle.dumps((False, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+            pipe.send_bytes(answer)
