@@ -84,8 +84,8 @@ def kills(count: int) -> Figures:
         f"rules broken: {len(found.violations)}"
     )
     return {
-        "faults.kills_cartons_lost": {"value": found.cartons_lost, "unit": "1", "note": note},
-        "faults.recovery_p95_s": {
+        "faults.virtual_kills_cartons_lost": {"value": found.cartons_lost, "unit": "1", "note": note},
+        "faults.virtual_recovery_p95_s": {
             "value": round(found.p95_s(), 2),
             "unit": "s",
             "note": f"virtual time to the next trajectory, without the start of the process; {by_node}",

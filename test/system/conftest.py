@@ -123,13 +123,13 @@ class System:
         self.observer = Observer(self.domain_id)
 
     def processes(self) -> dict[str, psutil.Process]:
-        """Running node processes by executable name."""
+        """Running node processes by executable name; not those that a node has of its own."""
         found = {}
         for child in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.Error):
                 for word in child.cmdline()[:3]:
                     if Path(word).parent.parent.name == "lib" and Path(word).parent.name.startswith("lumper_"):
-                        found[Path(word).name] = child
+                        found.setdefault(Path(word).name, child)
         return found
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:

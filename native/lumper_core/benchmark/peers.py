@@ -65,11 +65,16 @@ def without(full: Problem, gone: int) -> Problem:
     return Problem(full.matrix[rows][:, keep], full.wrench[rows], full.bodies[keep])
 
 
-def balanced_scipy(task: Problem) -> tuple[bool | None, float]:
+def balanced_scipy(task: Problem, limit_s: float | None = None) -> tuple[bool | None, float]:
     """(feasible, None when the solver gave up; CPU seconds) by scipy's HiGHS."""
     start = time.process_time()
     result = linprog(
-        np.zeros(task.matrix.shape[1]), A_eq=task.matrix, b_eq=-task.wrench, bounds=(0, FORCE_BOUND_N), method="highs"
+        np.zeros(task.matrix.shape[1]),
+        A_eq=task.matrix,
+        b_eq=-task.wrench,
+        bounds=(0, FORCE_BOUND_N),
+        method="highs",
+        options={} if limit_s is None else {"time_limit": limit_s},
     )
     seconds = time.process_time() - start
     return {0: True, 2: False}.get(result.status), seconds

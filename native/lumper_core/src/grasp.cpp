@@ -16,8 +16,10 @@ constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a ca
 constexpr double kUnknownSpill_m = 0.08;
 constexpr double kWristUnderRoof_m = 0.35;
 constexpr double kWall_m = 0.015;  // the motion broker keeps 0.02 m from what it knows; clearance_m is on top
-// What a top grasp needs under the roof: approach 0.15, gripper and wrist 0.51, clearance.
-constexpr double kHeadroom_m = 0.70;
+// What a top grasp needs under the roof: approach 0.06 (the shortest), gripper and wrist 0.51, clearance.
+constexpr double kHeadroom_m = 0.64;
+/// Cosine from which on a box stands square, not tilted: 6 degrees.
+constexpr double kUpright = 0.9945;
 constexpr double kDeepest_m = 0.61;  // a carton of unknown depth is pulled as far as the deepest one
 
 struct FaceView {
@@ -85,6 +87,61 @@ bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, c
   return false;
 }
 
+/// Where the pad's middle is tried beside the face's along one side of it, in quarters of a zone: as far as at least
+/// one zone stays on it; on a face that is smaller than the pad also where the pad just clears what stands out beside
+/// either edge.
+std::vector<double> shifts(int zones, double cell_m, double pad_m, double face_m, double clearance_m) {
+  std::vector<double> result;
+  const int most = 2 * (zones - 1);
+  for (int shift = -most; shift <= most; ++shift) {
+    result.push_back(shift);
+  }
+  const double flush_m = 0.5 * (pad_m - face_m) + clearance_m - 0.9 * kOverlap_m;
+  if (face_m < pad_m) {
+    for (const double side : {-1.0, 1.0}) {
+      result.push_back(side * flush_m / (0.25 * cell_m));
+    }
+  }
+  return result;
+}
+
+/// Whether `other`, tilted, rests with its upper part against the body at `patch`.
+bool leans(const ContactGraph& graph, const Patch& patch, int32_t other) {
+  const Box& box = graph.box(other);
+  Vec3 up = box.orientation * Vec3::UnitZ();
+  if (up.z() < 0.0) {
+    up = -up;
+  }
+  const Vec3 towards(up.x(), up.y(), 0.0);
+  // Boxes on a side are upright along another axis.
+  const double upright = (box.orientation.toRotationMatrix().row(2)).cwiseAbs().maxCoeff();
+  if (upright > kUpright || towards.norm() < 1e-6) {
+    return false;
+  }
+  Vec3 at = Vec3::Zero();
+  for (int i = 0; i < patch.count; ++i) {
+    at += patch.points[static_cast<size_t>(i)] / patch.count;
+  }
+  const Vec3 along = towards.normalized();
+  return std::abs(patch.normal.dot(along)) > 0.7 && (at - box.position).dot(along) > 0.0 && at.z() > box.position.z();
+}
+
+/// Boxes outside of `slots` that stand on `slot` or lean against it.
+std::vector<int32_t> burdens(const ContactGraph& graph, int32_t slot, const std::vector<int32_t>& slots) {
+  std::vector<int32_t> result;
+  for (const int32_t index : graph.patches_of(slot)) {
+    const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+    const int32_t other = patch.a == slot ? patch.b : patch.a;
+    if (other < 0 || std::find(slots.begin(), slots.end(), other) != slots.end()) {
+      continue;
+    }
+    if ((patch.support && patch.a == slot) || leans(graph, patch, other)) {
+      result.push_back(other);
+    }
+  }
+  return result;
+}
+
 }  // namespace
 
 bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& slots, const Vec3& outward,
@@ -145,11 +202,10 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     const Vec3 tool_y = z.cross(tool_x);
     const double cell_w = gripper_.width_m / gripper_.columns;
     const double cell_h = gripper_.height_m / gripper_.rows;
-    // From the middle of the face in quarters of a zone, as far as at least one zone stays on it.
-    const int most_x = 2 * (gripper_.columns - 1);
-    const int most_y = 2 * (gripper_.rows - 1);
-    for (int shift_x = -most_x; shift_x <= most_x; ++shift_x) {
-      for (int shift_y = -most_y; shift_y <= most_y; ++shift_y) {
+    const double across = std::abs(face.u.dot(tool_x)) > 0.5 ? face.size_u : face.size_v;
+    const double along = std::abs(face.u.dot(tool_x)) > 0.5 ? face.size_v : face.size_u;
+    for (const double shift_x : shifts(gripper_.columns, cell_w, gripper_.width_m, across, gripper_.clearance_m)) {
+      for (const double shift_y : shifts(gripper_.rows, cell_h, gripper_.height_m, along, gripper_.clearance_m)) {
         const Vec3 centre = face.centre + tool_x * (0.25 * shift_x * cell_w) + tool_y * (0.25 * shift_y * cell_h);
         uint32_t zones = 0;
         int held = 0;
@@ -297,11 +353,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   for (const int32_t slot : slots) {
     low = low.cwiseMin(graph.low(slot));
     high = high.cwiseMax(graph.high(slot));
-    for (const int32_t index : graph.patches_of(slot)) {
-      const Patch& patch = graph.patches()[static_cast<size_t>(index)];
-      carries = carries ||
-                (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end());
-    }
+    carries = carries || !burdens(graph, slot, slots).empty();
     const Box& box = graph.box(slot);
     FaceView face;
     const bool front = facing(box, -Vec3::UnitX(), &face);
@@ -408,13 +460,10 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
       reason.because_of.push_back(graph.box(slot).id);
     }
     for (const int32_t slot : slots) {
-      for (const int32_t index : graph.patches_of(slot)) {
-        const Patch& patch = graph.patches()[static_cast<size_t>(index)];
-        if (patch.support && patch.a == slot && std::find(slots.begin(), slots.end(), patch.b) == slots.end()) {
-          const uint32_t id = graph.box(patch.b).id;
-          if (std::find(reason.because_of.begin(), reason.because_of.end(), id) == reason.because_of.end()) {
-            reason.because_of.push_back(id);
-          }
+      for (const int32_t other : burdens(graph, slot, slots)) {
+        const uint32_t id = graph.box(other).id;
+        if (std::find(reason.because_of.begin(), reason.because_of.end(), id) == reason.because_of.end()) {
+          reason.because_of.push_back(id);
         }
       }
     }

@@ -223,6 +223,47 @@ TEST(Plan, SkippedFailedAndDoubtfulCartonsAreNotTaken) {
   EXPECT_EQ(plan.rejected[2].reason, Reason::kUncertain);
 }
 
+TEST(Plan, WhatSomethingLeansAgainstStays) {
+  // Leans back against the tall one; both tops can be reached.
+  Box leaning = make(2, {0.0, 0.0, 0.0}, {0.16, 0.3, 0.5}, 4.0);
+  const double tilt = 0.4;
+  leaning.orientation = Quaternion(Eigen::AngleAxisd(tilt, Vec3::UnitY()));
+  leaning.position.x() = 4.8 - 0.5 * (0.16 * std::cos(tilt) + 0.5 * std::sin(tilt));
+  leaning.position.z() = 0.5 * (0.5 * std::cos(tilt) + 0.16 * std::sin(tilt));
+  const std::vector<Box> boxes = {make(1, {5.0, 0.0, 0.3}, {0.4, 0.4, 0.6}), leaning};
+  Planner planner({}, {}, {}, {}, {}, {});
+  PlanRequest request;
+  request.base.x = 3.3;
+  request.budget_s = 10.0;
+  const Plan free = planner.plan(boxes, request);
+  ASSERT_FALSE(free.picks.empty());
+  EXPECT_EQ(free.picks[0].grasp.ids[0], 2U);
+  request.skip = {2};
+  const Plan plan = planner.plan(boxes, request);
+  EXPECT_TRUE(plan.picks.empty());
+  for (const Rejection& rejection : plan.rejected) {
+    if (rejection.carton_id == 1) {
+      EXPECT_EQ(rejection.reason, Reason::kBlocked);
+      EXPECT_EQ(rejection.because_of, std::vector<uint32_t>{2});
+    }
+  }
+}
+
+TEST(Plan, AThinCartonUnderTheRoofIsHeldAboveALedge) {
+  // The one below stands out 0.1 m: the pad, twice as high as the face, must come just above it.
+  const std::vector<Box> boxes = {make(1, {5.0, 0.0, 1.05}, {0.4, 0.4, 2.1}, 20.0),
+                                  make(2, {5.05, 0.0, 2.175}, {0.3, 0.2, 0.15}, 1.5)};
+  Planner planner({}, {}, {}, {}, {}, {});
+  PlanRequest request;
+  request.base.x = 3.3;
+  request.budget_s = 10.0;
+  const Plan plan = planner.plan(boxes, request);
+  ASSERT_FALSE(plan.picks.empty());
+  EXPECT_EQ(plan.picks[0].grasp.ids[0], 2U);
+  EXPECT_LT((plan.picks[0].grasp.orientation * Vec3::UnitZ()).z(), 0.1);
+  EXPECT_GT(plan.picks[0].grasp.position.z(), 2.25);
+}
+
 /// A column of which only fronts were seen: every depth is an assumption.
 std::vector<Box> assumed_column() {
   std::vector<Box> boxes = {make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube),

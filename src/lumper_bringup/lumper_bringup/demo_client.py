@@ -24,6 +24,8 @@ from lumper_ros.spin import Spinner
 _READY_LIMIT_S = 180.0
 _CANCEL_LIMIT_S = 60.0
 _SETTLE_LIMIT_S = 20.0
+# A planner that died is started again; so long the job waits for it.
+_RETURN_LIMIT_S = 60.0
 
 
 class Dispatches:
@@ -74,6 +76,8 @@ class Client:
         self.events: Counter[str] = Counter()
         self.dispatches = Dispatches()
         self._goal_id = ""
+        self._job_id = f"demo-{uuid.uuid4().hex[:12]}"
+        self._lost_s: float | None = None
         self._permit = PermitWatch(self.node, key)
         self._resets_before = 0
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -145,6 +149,10 @@ class Client:
             self.node.destroy_subscription(self._motion)
 
     def _on_accepted(self, goal_id: str) -> None:
+        self._lost_s = None
+        if self._phase != "starting":
+            # The job goes on after the planner was lost.
+            return
         now_s = time.monotonic()
         self.ready_s = now_s - self._started_s
         self._phase = "unloading"
@@ -157,9 +165,15 @@ class Client:
             # No server yet: the planner is not active. Asked again at the next tick.
             self._goal_id = ""
             return
+        now_s = time.monotonic()
+        if result is None and self._phase == "unloading":
+            self._lost_s = self._lost_s or now_s
+            if now_s - self._lost_s < _RETURN_LIMIT_S:
+                self._goal_id = ""
+                return
         if self._job_started is not None:
             wall_s, simulated_s = self._job_started
-            self.realtime_factor = (self._simulated_s() - simulated_s) / max(time.monotonic() - wall_s, 1e-3)
+            self.realtime_factor = (self._simulated_s() - simulated_s) / max(now_s - wall_s, 1e-3)
         if result is None:
             self._end(f"the job's result was lost ({status.value}): the planner died or does not answer")
             return
@@ -185,6 +199,8 @@ class Client:
                 self._start(overdue)
             case "unloading":
                 self._show_progress()
+                if not self._goal_id:
+                    self._ask()
                 permitted, _ = self._permit.check()
                 if permitted and self.job_state is not None and self.job_state.phase == self.job_state.PAUSED:
                     self._permit.resume()
@@ -218,8 +234,12 @@ class Client:
             waiting = "the simulation" if self.sim_report is None else "the load to settle"
         self._line(f"starting, waiting for {waiting}")
         if settled and permitted and not self._goal_id:
-            self._goal_id = uuid.uuid4().hex
-            self._goals.send(self._goal_id, Unload.Goal(stop_when=Unload.Goal.UNTIL_EMPTY))
+            self._ask()
+
+    def _ask(self) -> None:
+        """Send the goal; the planner goes on with a job that it knows."""
+        self._goal_id = uuid.uuid4().hex
+        self._goals.send(self._goal_id, Unload.Goal(job_id=self._job_id, stop_when=Unload.Goal.UNTIL_EMPTY))
 
     def _show_progress(self) -> None:
         job, report = self.job_state, self.sim_report

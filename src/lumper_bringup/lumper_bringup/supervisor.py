@@ -19,6 +19,7 @@ from typing import IO
 
 from lumper_bringup.launch_model import Process
 from lumper_bringup.launch_output import Log
+from lumper_bringup.shared_memory import release_abandoned
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -86,6 +87,7 @@ class Supervisor:
             while self._busy():
                 self._step()
             self._sweep()
+            release_abandoned()
         finally:
             for child in self._children:
                 if child.popen is not None:
@@ -196,6 +198,7 @@ class Supervisor:
         else:
             text = f"process has died [pid {popen.pid}, exit code {code}, cmd '{' '.join(process.command)}']."
             self._log.launcher("ERROR", process.label, text)
+            release_abandoned()
         if process.shutdown_on_exit:
             self._failed |= code != 0 and not child.stopping
             self._shut_down()

@@ -36,7 +36,7 @@ class MotionParameters:
 
     # planning
     planning_deadline_s: float = parameter(
-        1.0, low=0.02, high=60.0, doc="a motion not planned by then fails with PLANNING_TIMEOUT"
+        2.5, low=0.02, high=60.0, doc="a motion not planned by then fails with PLANNING_TIMEOUT"
     )
     search_checks: int = parameter(6000, low=50, high=1000000, doc="collision checks that the path search may spend")
     search_seed: int = parameter(1, low=1, high=2147483647, doc="seed of the path search")

@@ -5,7 +5,7 @@ Frames: plans are made in base_link; the snapshot says where that is in the trai
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
@@ -37,14 +37,18 @@ B = BrokerState
 # Goals tried with a straight path, and given to the search, at most.
 MAX_CANDIDATES = 8
 MAX_STRAIGHT = 4
-# Longer straight ways to a face that stands back between its neighbours.
-DEEP_APPROACHES_M = (0.25, 0.45)
+# Other straight ways to a face: shorter under the roof, longer where it stands back between its neighbours.
+OTHER_APPROACHES_M = (0.03, 0.25, 0.45)
 # A way found may touch something once its corners are rounded: then another is looked for.
 SEARCHES = 3
 # Of the planning deadline: the rest is for what comes before and after.
 SEARCH_SHARE = 0.7
+# Half the length of path that a corner is rounded over: the roundest that is free is taken.
+CORNERS_RAD = (0.25, 0.08, 0.02, 0.004)
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
+# So far it steps off first, where that is enough.
+STEPS_CLEAR_M = (0.05, 0.12)
 # A tool nearer to the stroke than this is on it; a stroke that is all but done goes on for this much.
 STROKE_NEAR_M = 0.08
 STROKE_LEAST_M = 0.02
@@ -133,7 +137,7 @@ class StagePlanner:
         def ways() -> Iterator[tuple[Array, Array]]:
             """From near the face first; from further out where neighbours stand out beside it."""
             nonlocal reached, blocked
-            for distance in (p.approach_m, *DEEP_APPROACHES_M):
+            for distance in (p.approach_m, *OTHER_APPROACHES_M):
                 before = _along_tool(face, -p.contact_m - distance)
                 for via in self.kinematics.solutions(before, snapshot.start)[:MAX_CANDIDATES]:
                     reached = True
@@ -420,38 +424,41 @@ class StagePlanner:
         """Straight to the first goal that can be reached so, or around what is in the way; None where there is no goal."""
         blocked = ""
         goals: list[_Goal] = []
+        late = self._lateness()
+        start = snapshot.start
+        legs_before: list[Leg] = []
+        if not checker.free(start):
+            freed = self._step_clear(start, checker)
+            if freed is not None:
+                legs_before, start = [Leg(freed, stage, Closeness.CONTACT)], freed[-1]
+
+        def through(points: Iterable[Array], goal: _Goal) -> Motion:
+            legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]
+            return self._timed(legs, checker, limits)
+
         for goal in islice(ways, MAX_STRAIGHT):
             goals.append(goal)
-            legs = [Leg(line(snapshot.start, goal.via), stage), *goal.legs]
-            motion = self._timed(legs, checker, limits)
+            motion = through((start, goal.via), goal)
             if not isinstance(motion, Failure):
                 return motion
             blocked = blocked or motion.text
         if not goals:
             return None
-        for goal in goals[:1]:
-            for vias in self._detours(snapshot.start, goal.via):
-                points = (snapshot.start, *vias, goal.via)
-                legs = [*(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]
-                motion = self._timed(legs, checker, limits)
-                if not isinstance(motion, Failure):
-                    return motion
-        start = snapshot.start
-        legs_before: list[Leg] = []
+        for vias in self._detours(start, goals[0].via):
+            motion = through((start, *vias, goals[0].via), goals[0])
+            if not isinstance(motion, Failure):
+                return motion
+            if late():
+                return Failure(OutcomeCode.PLANNING_TIMEOUT, f"no path in time; straight it is blocked: {blocked}")
         if not checker.free(start):
-            freed = self._step_clear(start, checker)
-            if freed is None:
-                return Failure(
-                    OutcomeCode.IN_COLLISION,
-                    f"where the arm stands: {_pairs_text(checker.explain(start, Closeness.CLEAR))}",
-                )
-            legs_before = [Leg(freed, stage, Closeness.CONTACT)]
-            start = freed[-1]
+            return Failure(
+                OutcomeCode.IN_COLLISION,
+                f"where the arm stands: {_pairs_text(checker.explain(start, Closeness.CLEAR))}",
+            )
         open_goals = [goal for goal in goals if checker.free(goal.via)]
         if not open_goals:
             return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
         found: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
-        late = self._lateness()
         for attempt in range(SEARCHES):
             try:
                 way = search(
@@ -469,8 +476,7 @@ class StagePlanner:
                     break
                 continue
             goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
-            legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(way)), *goal.legs]
-            found = self._timed(legs, checker, limits)
+            found = through(way, goal)
             if not isinstance(found, Failure):
                 break
         return found
@@ -506,7 +512,11 @@ class StagePlanner:
         tool = self.kinematics.tool(start)[0]
         # Away from a side wall, which a load may stand next to all along the way out.
         beside = [_moved(tool, np.array([0.0, side, 0.0])) for side in (-0.06, 0.06)]
-        near = [_along_tool(tool, -0.12), _raised(tool, 0.12), *beside]
+        near = [
+            end
+            for far_m in STEPS_CLEAR_M
+            for end in (_moved(tool, np.array([-far_m, 0.0, 0.0])), _along_tool(tool, -far_m), _raised(tool, far_m))
+        ] + beside
         for end in [*near, *(_raised(_along_tool(way, -0.15), 0.04) for way in near), _raised(tool, 0.25)]:
             joints = self.kinematics.tool_line(straight_tools(tool, end), start)
             if joints is not None and checker.free(joints[-1]):
@@ -515,20 +525,29 @@ class StagePlanner:
 
     def _timed(self, legs: Sequence[Leg], checker: CollisionChecker, limits: Limits) -> Motion:
         """Check and time; corners are rounded less where rounding makes the path touch something."""
-        text = ""
-        for corner in (0.25, 0.08, 0.02, 0.004):
-            path: Path = make_path(legs, corner)
-            outside = _outside_limits(path, self.robot)
-            block = check_path(path, self.kinematics, checker, 0.0, ESCAPE_RAD) if not outside else None
-            if not outside and block is None:
-                try:
-                    return time_path(path, self.kinematics, limits, self._p.smoothing_s)
-                except TimingError as error:
-                    return Failure(OutcomeCode.INTERNAL, str(error))
-            text = outside or (block.what if block else "")
-            if len(legs) == 1:
-                break
-        return Failure(OutcomeCode.IN_COLLISION, text)
+        path = make_path(legs, CORNERS_RAD[0])
+        text = self._fault(path, checker)
+        if text and len(legs) > 1:
+            # What is blocked with its corners sharp is blocked with any.
+            sharp = make_path(legs, CORNERS_RAD[-1])
+            text = self._fault(sharp, checker)
+            if not text:
+                rounder = (make_path(legs, corner) for corner in CORNERS_RAD[1:-1])
+                path = next((each for each in rounder if not self._fault(each, checker)), sharp)
+        if text:
+            return Failure(OutcomeCode.IN_COLLISION, text)
+        try:
+            return time_path(path, self.kinematics, limits, self._p.smoothing_s)
+        except TimingError as error:
+            return Failure(OutcomeCode.INTERNAL, str(error))
+
+    def _fault(self, path: Path, checker: CollisionChecker) -> str:
+        """Why a path cannot be gone; empty = it can."""
+        outside = _outside_limits(path, self.robot)
+        if outside:
+            return outside
+        block = check_path(path, self.kinematics, checker, 0.0, ESCAPE_RAD)
+        return block.what if block else ""
 
     def _reach_text(self, tool: Array) -> str:
         shoulder = self.robot.link_transforms(np.zeros(len(self.robot.joint_names)))["link_2"][:3, 3]

@@ -330,6 +330,10 @@ class Assumed:
     least_m: float = 0.10
 
 
+# Sine from which a box is tilted, not badly measured: 6 degrees.
+LEAST_TILT = 0.1
+
+
 def filled_planes(offset: Array, loose: Bools, rotation: Array, anchor: Array, assumed: Assumed) -> Array:
     """(N, 6) offsets without gaps, of boxes with axes `rotation` (N, 3, 3) and anchors (N, 3).
 
@@ -351,7 +355,26 @@ def filled_planes(offset: Array, loose: Bools, rotation: Array, anchor: Array, a
     neither = ~known[:, :3] & ~known[:, 3:]
     low = np.where(neither, -room / 2.0, np.where(known[:, :3], low, high - room))
     high = np.where(known[:, 3:], high, low + room)
+    leaning = _room_over_floor(low, high, known, rotation, anchor)
+    leaning = np.maximum(leaning, assumed.least_m)
+    high = np.where(known[:, :3] & ~known[:, 3:], np.minimum(high, low + leaning), high)
+    low = np.where(known[:, 3:] & ~known[:, :3], np.maximum(low, high - leaning), low)
     return np.concatenate([low, high], axis=1)
+
+
+def _room_over_floor(low: Array, high: Array, known: Bools, rotation: Array, anchor: Array) -> Array:
+    """(N, 3) how far each axis of a tilted box can reach from its one known plane before an edge is in the floor, m.
+
+    What leans against the load stands on its lower back edge: its hidden depth is this, where it stands on the floor.
+    """
+    rise = rotation[:, 2, :]
+    lowest = np.minimum(low * rise, high * rise)
+    from_low = known[:, :3]
+    near = np.where(from_low, low, high) * rise
+    near_m = anchor[:, 2:3] + near + lowest.sum(axis=1, keepdims=True) - lowest
+    fall = np.where(from_low, -rise, rise)
+    tilted = (fall > LEAST_TILT) & (fall < 0.9)
+    return np.where(tilted, near_m / np.where(tilted, fall, 1.0), np.inf)
 
 
 def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:

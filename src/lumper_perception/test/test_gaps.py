@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from lumper_perception.relations import HIDDEN_MAX_M, closed_gaps
 from lumper_perception.track import Assumed, filled_planes
@@ -56,3 +57,27 @@ def test_a_ledge_is_no_depth() -> None:
     assert planes[0, 3] - planes[0, 0] == pytest.approx(0.42)
     deep = filled_planes(offset * 6.0, loose, np.eye(3)[None], np.array([[6.0, 0.0, 1.2]]), Assumed(0.42, 7.0))
     assert deep[0, 3] == pytest.approx(0.54), "a bound beyond the assumption counts"
+
+
+@given(
+    tilt_deg=st.floats(8.0, 35.0),
+    depth_m=st.floats(0.15, 0.4),
+    height_m=st.floats(0.4, 0.6),
+    turn_deg=st.floats(-10.0, 10.0),
+    above_m=st.floats(0.0, 0.3),
+)
+def test_a_carton_that_leans_back_stands_on_its_hidden_lower_edge(
+    tilt_deg: float, depth_m: float, height_m: float, turn_deg: float, above_m: float
+) -> None:
+    """Only the front of a leaning carton is seen: the floor says how deep it is; above the floor it is taken as deep as any."""
+    turned = Rotation.from_euler("ZY", [turn_deg, tilt_deg], degrees=True).as_matrix()
+    half = np.array([depth_m, 0.3, height_m]) / 2.0
+    lowest = (turned[2] * half).sum(where=turned[2] > 0.0) - (turned[2] * half).sum(where=turned[2] < 0.0)
+    centre = np.array([5.0, 0.0, lowest + above_m])
+    front = centre - turned[:, 0] * half[0]
+    offset = np.array([[0.0, -0.15, -half[2], np.nan, 0.15, half[2]]])
+    planes = filled_planes(offset, np.zeros((1, 6), dtype=bool), turned[None], front[None], Assumed(0.42, 7.0))
+    if above_m == 0.0 or depth_m + above_m / np.sin(np.radians(tilt_deg)) < 0.42:
+        assert planes[0, 3] == pytest.approx(depth_m + above_m / np.sin(np.radians(tilt_deg)), abs=1e-6)
+    else:
+        assert planes[0, 3] == pytest.approx(0.42)

@@ -67,9 +67,9 @@ class Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    # A terminal interrupts the whole group; when to end is the parent's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Terminals and launchers signal the whole group; when to end is the parent's to say.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         while True:
             asked = pipe.recv_bytes()

@@ -58,8 +58,9 @@ def test_a_killed_worker_is_noticed_while_it_computes_and_after(worker: Worker) 
         worker.run(os.getpid)
 
 
-def test_an_interrupt_of_the_group_leaves_it_to_the_parent(worker: Worker) -> None:
-    os.kill(worker.pid, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_group_leaves_it_to_the_parent(worker: Worker, number: int) -> None:
+    os.kill(worker.pid, number)
     assert worker.run(os.getpid) == worker.pid
 
 

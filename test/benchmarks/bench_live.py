@@ -1,0 +1,222 @@
+"""Kills and freezes of every node of the running robot: physics, DDS, respawn. Writes build/bench/live.json.
+
+`python test/benchmarks/bench_live.py [--kills 200] [--seed 1]`: as many jobs of 60 mixed cartons as the kills need.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+import results
+from rclpy.executors import SingleThreadedExecutor
+
+from lumper_ros.interfaces import TOPICS, resolve_type
+from lumper_ros.qos import qos
+
+CARTONS = 60
+NODES = (
+    "motion_broker",
+    "unload_planner",
+    "perception_intake",
+    "safety_monitor",
+    "lifecycle_manager",
+    "robot_state_publisher",
+    "scene_markers",
+)
+# Every so many faults one is a freeze, this long.
+FREEZE_EVERY, FREEZE_S = 4, 2.0
+# Between two motions the arm stands for a moment; a longer stand that begins soon after a fault is its effect.
+STAND_S, SOON_S, GIVE_UP_S = 0.5, 6.0, 60.0
+MOVING_RADPS = 0.01
+
+
+class Listener:
+    """When the arm moved, which motions were done, and what a person was needed for."""
+
+    def __init__(self, domain_id: int) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain_id)
+        self._node = rclpy.create_node("bench_live", context=self._context)
+        self._lock = threading.Lock()
+        self._moves: list[tuple[float, float]] = []  # (begin, end) of motions, monotonic s
+        self.done: Counter[str] = Counter()
+        self.resets = 0
+        for name, take in (("joint_states", self._joints), ("events", self._event)):
+            row = TOPICS[name]
+            self._node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._thread.start()
+
+    def _joints(self, message: Any) -> None:
+        if max(map(abs, message.velocity), default=0.0) <= MOVING_RADPS:
+            return
+        now_s = time.monotonic()
+        with self._lock:
+            if self._moves and now_s - self._moves[-1][1] < STAND_S:
+                self._moves[-1] = (self._moves[-1][0], now_s)
+            else:
+                self._moves.append((now_s, now_s))
+
+    def _event(self, message: Any) -> None:
+        if message.code == "motion.done":
+            self.done[message.request_id] += 1
+        self.resets += message.code == "safety.reset"
+
+    def recovery_s(self, fault_s: float) -> float | None:
+        """From a fault to the motion after the stand that it caused; 0 without such a stand; None = not known yet."""
+        now_s = time.monotonic()
+        with self._lock:
+            moves = list(self._moves)
+        for (_, end_s), (begin_s, _) in itertools.pairwise([(-math.inf, -math.inf), *moves, (now_s, math.inf)]):
+            if begin_s > fault_s and end_s < fault_s + SOON_S and begin_s - end_s >= STAND_S:
+                return begin_s - fault_s if begin_s != now_s else None
+        return 0.0 if now_s > fault_s + SOON_S + STAND_S else None
+
+    @property
+    def moved(self) -> bool:
+        return bool(self._moves)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join(5.0)
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+
+def process_of(demo: "subprocess.Popen[str]", name: str) -> psutil.Process | None:
+    """The node's process, not those that it has of its own."""
+    for child in psutil.Process(demo.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if any(Path(word).name == name and "lib/lumper_" in word for word in child.cmdline()[:3]):
+                return child
+    return None
+
+
+class Faults:
+    """The faults of one job, and what came of each."""
+
+    def __init__(self, draw: random.Random, nodes: Iterator[tuple[int, str]], most: int) -> None:
+        self._draw, self._nodes, self._most = draw, nodes, most
+        self.recoveries: defaultdict[str, list[float]] = defaultdict(list)
+        self.with_person: Counter[str] = Counter()
+        self.count = 0
+
+    def run(self, demo: "subprocess.Popen[str]", listener: Listener) -> None:
+        while demo.poll() is None and self.count < self._most:
+            time.sleep(self._draw.uniform(2.0, 6.0))
+            number, name = next(self._nodes)
+            process = process_of(demo, name)
+            if process is None or demo.poll() is not None:
+                continue
+            freeze = number % FREEZE_EVERY == 0
+            resets = listener.resets
+            fault_s = time.monotonic()
+            process.send_signal(signal.SIGSTOP if freeze else signal.SIGKILL)
+            if freeze:
+                time.sleep(FREEZE_S)
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGCONT)
+            self.count += 1
+            while (recovery_s := listener.recovery_s(fault_s)) is None and demo.poll() is None:
+                if time.monotonic() > fault_s + GIVE_UP_S:
+                    recovery_s = math.inf
+                    break
+                time.sleep(0.02)
+            if recovery_s is None:
+                continue  # the job ended first
+            person = listener.resets > resets
+            print(
+                f"  {'freeze' if freeze else 'kill'} {name}: {recovery_s:.1f} s{' with a person' * person}", flush=True
+            )
+            if person:
+                self.with_person[name] += 1
+            else:
+                self.recoveries[name].append(recovery_s)
+
+
+def job(seed: int, folder: Path, faults: Faults) -> tuple[dict[str, Any], int]:
+    """One demonstration under faults: its report, and motions that were done twice."""
+    report = folder / f"report-{seed}.json"
+    command = [sys.executable, "-m", "lumper_bringup.demo", "--headless", "--report", str(report)]
+    command += ["--cartons", str(CARTONS), "--seed", str(seed), "--load", "mixed"]
+    environment = {**os.environ, "ROS_LOG_DIR": str(folder / "log")}
+    demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    found = re.search(r"ROS_DOMAIN_ID=(\d+)", demo.stdout.readline())
+    assert found is not None, "the demonstration did not say its domain"
+    threading.Thread(target=demo.stdout.read, daemon=True).start()
+    listener = Listener(int(found[1]))
+    try:
+        while not listener.moved and demo.poll() is None:
+            time.sleep(0.1)
+        faults.run(demo, listener)
+        demo.wait()
+    finally:
+        listener.close()
+    return json.loads(report.read_text()), sum(count - 1 for count in listener.done.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=int(os.environ.get("LUMPER_BENCH_KILLS", "200")))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    nodes = ((number, NODES[number % len(NODES)]) for number in itertools.count(1))
+    faults = Faults(draw, nodes, options.kills)
+    reports, doubled = [], 0
+    with tempfile.TemporaryDirectory(prefix="lumper_bench_") as folder:
+        while faults.count < options.kills:
+            report, twice = job(options.seed + len(reports), Path(folder), faults)
+            doubled += twice
+            reports.append(report)
+            print(f"  job: {report['faults'] or 'success'}, {report['physics']}", flush=True)
+    physics = [report["physics"] for report in reports]
+    lost = sum(p["total"] - p["delivered"] - p["on_conveyor"] for p in physics)
+    times = [time_s for each in faults.recoveries.values() for time_s in each]
+    by_node = ", ".join(f"{name} {max(each):.1f}" for name, each in sorted(faults.recoveries.items()))
+    note = (
+        f"{faults.count} faults (every {FREEZE_EVERY}th a freeze of {FREEZE_S:g} s) in {len(reports)} jobs of {CARTONS} cartons, "
+        f"{sum(report['success'] for report in reports)} of them done; seed {options.seed}"
+    )
+    results.write(
+        "live",
+        {
+            "faults.kills_cartons_lost": {
+                "value": lost,
+                "unit": "1",
+                "note": f"not on the conveyor at the end; {note}",
+            },
+            "faults.kills_stages_doubled": {"value": doubled, "unit": "1", "note": "motions reported done twice"},
+            "faults.recovery_p95_s": {
+                "value": float(np.percentile(times, 95)) if times else math.nan,
+                "unit": "s",
+                "note": f"to motion again, {len(times)} faults; longest by node: {by_node}; a person was needed after "
+                f"{sum(faults.with_person.values())}: {dict(faults.with_person)}",
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
