@@ -11,6 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+_GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class WorkerLostError(Exception):
     """The process ended without an answer: it crashed or was killed."""
@@ -28,13 +30,19 @@ class Worker:
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
+        # Terminals and launchers signal the whole group; when to end is the parent's to say, from the first moment on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
         self._pid = os.fork()
         if self._pid == 0:
             self._pipe.close()
             try:
+                for number in _GROUP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 _serve(theirs)
             finally:
                 os._exit(0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     @property
@@ -67,9 +75,6 @@ class Worker:
 
 
 def _serve(pipe: Connection) -> None:
-    # Terminals and launchers signal the whole group; when to end is the parent's to say.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         while True:
             asked = pipe.recv_bytes()

@@ -64,6 +64,16 @@ def look_at_robot(trailer: Trailer, base_x_m: float) -> tuple[tuple[float, float
     return (base_x_m - 2.6, trailer.width_m * 0.95, trailer.height_m * 1.25), (base_x_m + 1.7, -0.15, 0.85)
 
 
+def capsule_mesh(a: NDArray[np.float64], b: NDArray[np.float64], radius_m: float) -> trimesh.Trimesh:
+    """What lies within `radius_m` of the segment from `a` to `b`, (3,) m each."""
+    axis, length_m = b - a, float(np.linalg.norm(b - a))
+    # trimesh puts the origin into its middle.
+    mesh = trimesh.creation.capsule(length_m, radius_m, count=(16, 16))
+    mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), axis if length_m > 1e-6 else (0, 0, 1)))
+    mesh.apply_translation((a + b) / 2.0)
+    return mesh
+
+
 class SceneDrawer:
     """The 3-D part of the page; every method runs on the server's event loop.
 
@@ -111,11 +121,7 @@ class SceneDrawer:
         for name in dict.fromkeys(capsule.link for capsule in self._robot.capsules):
             self._links[name] = self._scene.add_frame(f"/arm/{name}", show_axes=False)
         for number, capsule in enumerate(self._robot.capsules):
-            a, b = np.array(capsule.a), np.array(capsule.b)
-            axis, length = b - a, float(np.linalg.norm(b - a))
-            mesh = trimesh.creation.capsule(length, capsule.radius_m, count=(16, 16))
-            mesh.apply_transform(trimesh.geometry.align_vectors((0, 0, 1), axis if length > 1e-6 else (0, 0, 1)))
-            mesh.apply_translation(a)
+            mesh = capsule_mesh(np.array(capsule.a), np.array(capsule.b), capsule.radius_m)
             colour = (245, 160, 30) if capsule.link not in ("tool0", "base_link") else (60, 60, 66)
             self._scene.add_mesh_simple(f"/arm/{capsule.link}/{number}", mesh.vertices, mesh.faces, color=colour)
 
@@ -252,8 +258,8 @@ class SceneDrawer:
         self._remove("people")
         if len(people):
             n = len(people)
-            body = trimesh.creation.capsule(1.25, 0.22, count=(12, 12))
-            places = np.concatenate([people, np.full((n, 1), 0.25)], axis=1)
+            body = capsule_mesh(np.array([0.0, 0.0, 0.22]), np.array([0.0, 0.0, 1.5]), 0.22)
+            places = np.concatenate([people, np.zeros((n, 1))], axis=1)
             self._handles["people"] = self._scene.add_batched_meshes_simple(
                 "/people",
                 body.vertices,
