@@ -41,6 +41,7 @@ NODES = (
     "robot_state_publisher",
     "scene_markers",
 )
+MONITOR = "safety_monitor"
 # Every so many faults one is a freeze, this long.
 FREEZE_EVERY, FREEZE_S = 4, 2.0
 # Between two motions the arm stands for a moment; a longer stand that begins soon after a fault is its effect.
@@ -59,6 +60,7 @@ class Listener:
         self._moves: list[tuple[float, float]] = []  # (begin, end) of motions, monotonic s
         self.done: Counter[str] = Counter()
         self.resets = 0
+        self._stops: list[float] = []
         for name, take in (("joint_states", self._joints), ("events", self._event)):
             row = TOPICS[name]
             self._node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
@@ -81,6 +83,17 @@ class Listener:
         if message.code == "motion.done":
             self.done[message.request_id] += 1
         self.resets += message.code == "safety.reset"
+        if message.code == "motion.stopping":
+            self._stops.append(time.monotonic())
+
+    def moves(self, now_s: float) -> bool:
+        """Whether the arm moves."""
+        with self._lock:
+            return bool(self._moves) and now_s - self._moves[-1][1] < 0.05
+
+    def stop_s(self, fault_s: float) -> float | None:
+        """From a fault to the broker's word that it stops the arm, within a second."""
+        return next((at_s - fault_s for at_s in self._stops if 0.0 < at_s - fault_s < 1.0), None)
 
     def recovery_s(self, fault_s: float) -> float | None:
         """From a fault to the motion after the stand that it caused; 0 without such a stand; None = not known yet."""
@@ -119,6 +132,7 @@ class Faults:
         self._draw, self._nodes, self._most = draw, nodes, most
         self.recoveries: defaultdict[str, list[float]] = defaultdict(list)
         self.with_person: Counter[str] = Counter()
+        self.monitor_stops_s: list[float] = []
         self.count = 0
 
     def run(self, demo: "subprocess.Popen[str]", listener: Listener) -> None:
@@ -130,6 +144,8 @@ class Faults:
                 continue
             freeze = number % FREEZE_EVERY == 0
             resets = listener.resets
+            while name == MONITOR and demo.poll() is None and not listener.moves(time.monotonic()):
+                time.sleep(0.001)
             fault_s = time.monotonic()
             process.send_signal(signal.SIGSTOP if freeze else signal.SIGKILL)
             if freeze:
@@ -144,6 +160,9 @@ class Faults:
                 time.sleep(0.02)
             if recovery_s is None:
                 continue  # the job ended first
+            stop_s = listener.stop_s(fault_s)
+            if name == MONITOR and stop_s is not None:
+                self.monitor_stops_s.append(stop_s)
             person = listener.resets > resets
             print(
                 f"  {'freeze' if freeze else 'kill'} {name}: {recovery_s:.1f} s{' with a person' * person}", flush=True
@@ -206,6 +225,12 @@ def main() -> None:
                 "value": lost,
                 "unit": "1",
                 "note": f"not on the conveyor at the end; {note}",
+            },
+            "safety.monitor_kill_to_stop_ms": {
+                "value": 1e3 * max(faults.monitor_stops_s, default=math.nan),
+                "unit": "ms",
+                "note": f"longest of {len(faults.monitor_stops_s)} kills and freezes of the monitor while the arm moved, to the "
+                "broker's word that it stops, over DDS",
             },
             "faults.kills_stages_doubled": {"value": doubled, "unit": "1", "note": "motions reported done twice"},
             "faults.recovery_p95_s": {

@@ -14,10 +14,11 @@ from lumper_msgs.msg import BrokerState, OutcomeCode, PlannedPick, UnloadPlan
 from numpy.typing import NDArray
 
 from lumper_motion.core import MotionBroker
+from lumper_motion.free_motion import Failure, Motion
 from lumper_motion.kinematics import ArmKinematics
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.requests import Pick
-from lumper_motion.stages import Failure, Motion, Snapshot, StagePlanner
+from lumper_motion.stages import Snapshot, StagePlanner
 from lumper_motion.timing import Limits, Trajectory
 from lumper_planner.unloading import Choice, ChoiceRequest
 from lumper_ros.convert import inverse, to_pose, to_time, to_vector3

@@ -20,6 +20,9 @@ constexpr double kWall_m = 0.015;  // the motion broker keeps 0.02 m from what i
 constexpr double kHeadroom_m = 0.64;
 /// Cosine from which on a box stands square, not tilted: 6 degrees.
 constexpr double kUpright = 0.9945;
+constexpr double kTilt = 0.1;  ///< its sine
+/// Height over the smaller side of its base from which on the starting belt tips a carton.
+constexpr double kSlender = 2.8;
 constexpr double kDeepest_m = 0.61;  // a carton of unknown depth is pulled as far as the deepest one
 
 struct FaceView {
@@ -177,7 +180,13 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
   const bool unmeasured = std::any_of(slots.begin(), slots.end(),
                                       [&graph](int32_t slot) { return (graph.box(slot).size_unknown & 1U) != 0U; });
   if (unmeasured && outward.x() < -0.5) {
-    const double room = std::min(kDeepest_m, graph.trailer().length_m - face.centre.x());
+    double room = std::min(kDeepest_m, graph.trailer().length_m - face.centre.x());
+    // What leans back cannot be deeper than the floor lets it.
+    if (face.normal.z() > kTilt) {
+      const double lowest =
+          face.centre.z() - 0.5 * (std::abs(face.u.z()) * face.size_u + std::abs(face.v.z()) * face.size_v);
+      room = std::min(room, std::max(0.0, lowest) / face.normal.z());
+    }
     const double more = std::max(0.0, room - face.depth);
     const Vec3 along = (axes.transpose() * face.normal).cwiseAbs();
     int k = 0;
@@ -325,17 +334,29 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
   const Mat3 in_tool = grasp->load_orientation.toRotationMatrix();
   grasp->size = in_tool.cwiseAbs() * load.size;
 
-  // Laid down as it stands, turned so that the tool points across the belt (front grasp) or the long side lies along
-  // it.
-  const Mat3 load_axes = load.orientation.toRotationMatrix();
+  // Laid down as it stands, but square: what leans is set upright, and what is so slender that the belt would tip it is
+  // laid on its back. Turned so that the tool points across the belt (front grasp) or the long side lies along it.
+  Mat3 load_axes = load.orientation.toRotationMatrix();
+  int upright = 0;
+  load_axes.row(2).cwiseAbs().maxCoeff(&upright);
+  Vec3 up = load_axes.col(upright) * (load_axes(2, upright) > 0.0 ? 1.0 : -1.0);
+  const Vec3 likely = high - low;  // not the deepest that it may be
+  const double height = likely[upright];
+  const double base = std::min(likely[(upright + 1) % 3], likely[(upright + 2) % 3]);
+  const bool on_its_back = level_grasp && height > kSlender * base;
+  if (on_its_back) {
+    up = face.normal;
+  }
+  const Quaternion laid = Quaternion::FromTwoVectors(up, Vec3::UnitZ()) * load.orientation;
+  load_axes = laid.toRotationMatrix();
   const Vec3 extent = load_axes.cwiseAbs() * load.size;
-  double yaw = std::abs(z.z()) > 0.5 ? 0.0 : -0.5 * M_PI;
+  double yaw = std::abs(z.z()) > 0.5 || on_its_back ? 0.0 : -0.5 * M_PI;
   const double across = yaw == 0.0 ? extent.y() : extent.x();
   const double along = yaw == 0.0 ? extent.x() : extent.y();
   if (across > conveyor_.belt_width_m && along < across) {
     yaw += 0.5 * M_PI;
   }
-  grasp->place_orientation = Quaternion(Eigen::AngleAxisd(yaw, Vec3::UnitZ())) * load.orientation;
+  grasp->place_orientation = Quaternion(Eigen::AngleAxisd(yaw, Vec3::UnitZ())) * laid;
   const Vec3 placed = grasp->place_orientation.toRotationMatrix().cwiseAbs() * load.size;
   grasp->place_position = Vec3(0.0, 0.0, 0.5 * placed.z());
   return true;

@@ -230,6 +230,7 @@ TEST(Plan, WhatSomethingLeansAgainstStays) {
   leaning.orientation = Quaternion(Eigen::AngleAxisd(tilt, Vec3::UnitY()));
   leaning.position.x() = 4.8 - 0.5 * (0.16 * std::cos(tilt) + 0.5 * std::sin(tilt));
   leaning.position.z() = 0.5 * (0.5 * std::cos(tilt) + 0.16 * std::sin(tilt));
+  leaning.size_unknown = 1;
   const std::vector<Box> boxes = {make(1, {5.0, 0.0, 0.3}, {0.4, 0.4, 0.6}), leaning};
   Planner planner({}, {}, {}, {}, {}, {});
   PlanRequest request;
@@ -238,6 +239,11 @@ TEST(Plan, WhatSomethingLeansAgainstStays) {
   const Plan free = planner.plan(boxes, request);
   ASSERT_FALSE(free.picks.empty());
   EXPECT_EQ(free.picks[0].grasp.ids[0], 2U);
+  // Too slender to stand on the belt: laid square on its back, the held face up. Its depth is not known, but the floor
+  // is.
+  const Grasp& taken = free.picks[0].grasp;
+  EXPECT_NEAR(taken.place_position.z(), 0.08, 1e-6);
+  EXPECT_LT((taken.place_orientation * taken.load_orientation.conjugate() * Vec3::UnitZ()).z(), -0.999);
   request.skip = {2};
   const Plan plan = planner.plan(boxes, request);
   EXPECT_TRUE(plan.picks.empty());

@@ -16,7 +16,8 @@ from lumper_motion.records import pick_from_json
 from lumper_motion.requests import Happening, Queue, Refusal, Request, State, after
 from lumper_motion.runner import ARM, EXECUTE, GRIPPER, Runner, finish
 from lumper_motion.senses import Senses
-from lumper_motion.stages import StagePlanner, load_of
+from lumper_motion.stages import StagePlanner
+from lumper_motion.tools import load_of
 from lumper_ros.convert import to_time
 from lumper_ros.core import (
     Core,

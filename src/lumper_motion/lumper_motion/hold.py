@@ -33,10 +33,20 @@ def weakest_hold(gripper: Gripper, zones: int, centre_m: Array) -> float:
         zones: bits of the zones that hold; 0 gives inf.
         centre_m: (3,) the load's centre in tool0.
     """
+    return float(_used(gripper, zones, centre_m, _DIRECTIONS).max())
+
+
+def hold_along(gripper: Gripper, zones: int, centre_m: Array, direction: Array) -> float:
+    """As `weakest_hold`, by a force along a unit direction (3,) in tool0: what pulls off is +z."""
+    return float(_used(gripper, zones, centre_m, direction[None])[0])
+
+
+def _used(gripper: Gripper, zones: int, centre_m: Array, force: Array) -> Array:
+    """(n,) 1/N for unit forces (n, 3)."""
     held = [zone for zone in gripper.zones if zones >> zone.bit & 1]
     total = sum(zone.holding_n for zone in held)
     if total <= 0.0:
-        return math.inf
+        return np.full(len(force), math.inf)
     weight = np.array([zone.holding_n for zone in held]) / total
     x, y = np.array([zone.x_m for zone in held]), np.array([zone.y_m for zone in held])
     cx, cy = float(weight @ x), float(weight @ y)
@@ -45,8 +55,8 @@ def weakest_hold(gripper: Gripper, zones: int, centre_m: Array) -> float:
     lever_x = max(float(x.max()) + mat_x - cx, cx - float(x.min()) + mat_x)
     lever_y = max(float(y.max()) + mat_y - cy, cy - float(y.min()) + mat_y)
     around = float(weight @ np.hypot(x - cx, y - cy)) + (held[0].w_m + held[0].h_m) / 6.0
-    force = _DIRECTIONS
     moment = np.cross(np.array([centre_m[0] - cx, centre_m[1] - cy, centre_m[2]]), force)
-    pull = force[:, 2] + np.abs(moment[:, 0]) / lever_y + np.abs(moment[:, 1]) / lever_x
+    # Pressed against the mat it holds by itself, but for the moments.
+    pull = np.maximum(force[:, 2], 0.0) + np.abs(moment[:, 0]) / lever_y + np.abs(moment[:, 1]) / lever_x
     shear = np.hypot(force[:, 0], force[:, 1]) + np.abs(moment[:, 2]) / around
-    return float(np.hypot(pull, shear / gripper.shear_fraction).max()) / total
+    return np.asarray(np.hypot(pull, shear / gripper.shear_fraction) / total)

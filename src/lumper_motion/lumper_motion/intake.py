@@ -8,7 +8,7 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 from numpy.typing import NDArray
 
-from lumper_motion.hold import weakest_hold
+from lumper_motion.hold import hold_along, weakest_hold
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.requests import Jog, Pick, Refusal, Request
 from lumper_ros.convert import matrix, pose_fault, seconds, vector
@@ -124,11 +124,6 @@ def _outside(pick: Pick, kind: int, robot: Robot, trailer: Trailer) -> Refusal |
     return None
 
 
-def holding_force(zones: int, robot: Robot) -> float:
-    """N, normal to the pad, of the zones switched on when sealed at full vacuum."""
-    return sum(zone.holding_n for zone in robot.gripper.zones if zones >> zone.bit & 1)
-
-
 def load_acceleration(zones: int, mass_kg: float, centre_m: Array, robot: Robot, share: float) -> float:
     """Largest acceleration, m/s^2, of the load's centre in any direction that the vacuum holds beside its weight.
 
@@ -148,15 +143,14 @@ def overload(pick: Pick, robot: Robot, parameters: MotionParameters) -> Refusal 
             OutcomeCode.OVERLOADED,
             f"pick.mass_kg={pick.mass_kg:.1f}: with the gripper more than the arm's {robot.payload_kg:.0f} kg",
         )
-    force = holding_force(pick.zones, robot)
     need = pick.mass_kg * STANDARD_GRAVITY
-    # Hanging under the pad the cups are pulled; at a face they are sheared.
-    steep = abs(float(pick.grasp[2, 2]))
-    share = parameters.hold_share * max(steep, robot.gripper.shear_fraction)
-    if need > force * share:
+    down = pick.grasp[:3, :3].T @ np.array([0.0, 0.0, -1.0])
+    used = hold_along(robot.gripper, pick.zones, pick.load_in_tool[:3, 3], down)
+    if need * used > parameters.hold_share:
         return Refusal(
             OutcomeCode.OVERLOADED,
-            f"pick.mass_kg={pick.mass_kg:.1f} weighs {need:.0f} N, the zones {pick.zones:#b} hold {force * share:.0f} N: use more zones",
+            f"pick.mass_kg={pick.mass_kg:.1f} weighs {need:.0f} N, the zones {pick.zones:#b} hold "
+            f"{parameters.hold_share / used:.0f} N in this grasp: use more zones, or grasp nearer to its middle",
         )
     return None
 

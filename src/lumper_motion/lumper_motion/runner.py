@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lumper_motion.active import INTERRUPTIBLE, STAGE_NAMES, STEPS, Active, Ahead, Held, Memory, Step, Stop
 from lumper_motion.collision import Load
 from lumper_motion.follow import Follower
+from lumper_motion.free_motion import Failure
 from lumper_motion.intake import KINDS
 from lumper_motion.journal import Journal, Record
 from lumper_motion.parameters import MotionParameters
@@ -26,7 +27,8 @@ from lumper_motion.permit import Door, Permission
 from lumper_motion.records import pick_to_json
 from lumper_motion.requests import Happening, Pick, Request, State
 from lumper_motion.senses import Senses
-from lumper_motion.stages import Failure, Snapshot, StagePlanner, load_of, regrasped
+from lumper_motion.stages import Snapshot, StagePlanner
+from lumper_motion.tools import load_of, regrasped
 from lumper_ros.core import (
     CallService,
     CancelGoal,

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import toppra
-import toppra.algorithm
-import toppra.constraint
-import toppra.solverwrapper
 from numpy.typing import NDArray
 
 from lumper_motion.kinematics import ArmKinematics
 from lumper_motion.path import Path
+from lumper_motion.toppra_lean import toppra
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,8 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
 from lumper_motion import node
-from lumper_motion.stages import Failure, KnownCarton, Snapshot, StagePlanner
+from lumper_motion.free_motion import Failure
+from lumper_motion.stages import KnownCarton, Snapshot, StagePlanner
 from lumper_motion.timing import Trajectory
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_ros.worker import Worker

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumper_motion.hold import weakest_hold
+from lumper_motion.hold import hold_along, weakest_hold
 from lumper_ros.robot import load_robot
 
 GRIPPER = load_robot(Path(__file__).resolve().parents[3] / "config" / "robot").gripper
@@ -34,3 +34,24 @@ def test_a_longer_lever_never_holds_better(depth_m: float, more_m: float, zones:
 def test_all_zones_hold_better_than_one(depth_m: float, zone: int) -> None:
     one, every = (weakest_hold(GRIPPER, mask, np.array([0.0, 0.0, depth_m])) for mask in (1 << zone, ALL))
     assert every < one
+
+
+@given(
+    x_m=st.floats(-0.3, 0.3),
+    depth_m=st.floats(0.0, 0.6),
+    zones=st.integers(1, ALL),
+    yaw=st.floats(-np.pi, np.pi),
+    lift=st.floats(0.0, 1.0),
+)
+def test_no_direction_is_weaker_than_the_weakest(
+    x_m: float, depth_m: float, zones: int, yaw: float, lift: float
+) -> None:
+    centre = np.array([x_m, 0.0, depth_m])
+    flat = math.sqrt(1.0 - lift * lift)
+    direction = np.array([flat * math.cos(yaw), flat * math.sin(yaw), lift])
+    # The weakest is one of some fifty directions: another one may be a little weaker.
+    assert hold_along(GRIPPER, zones, centre, direction) <= 1.05 * weakest_hold(GRIPPER, zones, centre)
+
+
+def test_what_is_pressed_on_the_mat_needs_no_vacuum() -> None:
+    assert hold_along(GRIPPER, ALL, np.zeros(3), np.array([0.0, 0.0, -1.0])) == pytest.approx(0.0, abs=1e-12)

@@ -124,6 +124,19 @@ def test_overloaded(shared: World) -> None:
     refused(shared, with_pick(shared, put("mass_kg", 200.0)), C.OVERLOADED, "arm's")
 
 
+def test_overloaded_by_its_lever(shared: World) -> None:
+    """What the zones hold at its middle they do not hold at its edge."""
+    own = World()
+    own.cartons = wall_of()
+    assert own.boot().ask(with_pick(own, put("mass_kg", 25.0))) == C.NONE
+
+    def aside(message: Any) -> None:
+        message.mass_kg = 25.0
+        message.load_in_tool.position.x = 0.55
+
+    refused(shared, with_pick(shared, aside), C.OVERLOADED, "nearer to its middle")
+
+
 def test_unknown_wall_version(shared: World) -> None:
     goal = with_pick(shared, lambda message: None)
     goal.wall_version = 999

@@ -1,5 +1,6 @@
 """trailer_sim as a process on a graph of its own: what other people's clients meet."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs a ROS 2 environment")
 
 from action_msgs.msg import GoalStatus  # noqa: E402
 from control_msgs.action import FollowJointTrajectory  # noqa: E402
+from control_msgs.msg import JointTolerance  # noqa: E402
 from lumper_msgs.action import AdvanceBase  # noqa: E402
 from lumper_msgs.srv import InjectFault, SetGripper  # noqa: E402
 from rclpy.action import ActionClient  # noqa: E402
@@ -25,6 +28,7 @@ from lumper_ros.interfaces import SIM, published_by, resolve_type  # noqa: E402
 from lumper_ros.qos import qos  # noqa: E402
 
 CONFIG = Path(__file__).parents[3] / "config"
+DATA = Path(os.environ.get("LUMPER_DATA", Path(__file__).resolve().parents[4] / "shared" / "data"))
 DOMAIN = 60 + os.getpid() % 40
 NAMES = [f"joint_{k}" for k in range(1, 7)]
 HOME = [0.0, -0.6981, 1.9199, 0.0, 0.3491, 0.0]
@@ -140,6 +144,36 @@ def test_a_second_goal_preempts_the_first(client: Client, arm: ActionClient) -> 
     second = client.send(arm, goal(HOME, 2.0, velocities=[0.0] * 6))
     assert client.result(first.get_result_async(), "result").status == GoalStatus.STATUS_ABORTED
     assert client.result(second.get_result_async(), "result").status == GoalStatus.STATUS_SUCCEEDED
+
+
+def test_a_recorded_arm_s_waypoints_are_followed(client: Client, arm: ActionClient) -> None:
+    """Rows of a CSV file sent as they are: another arm's recording, its joints in the file's order, positions only."""
+    recording = DATA / "joints" / "kuka_lbr_rosbag2" / "joint_states.csv"
+    if not recording.exists():
+        pytest.skip("the recorded joints are not on this machine (LUMPER_DATA)")
+    header, *rows = csv.reader(recording.open())
+    mapped = [(column, int(name[-1])) for column, name in enumerate(header) if int(name[-1]) < 6]
+    first = [float(word) for word in rows[0]]
+    points, period_s = [], 0.1
+    for number, row in enumerate(rows, 1):
+        positions = [HOME[k] + 0.5 * (float(row[column]) - first[column]) for column, k in mapped]
+        points.append(JointTrajectoryPoint(positions=positions, time_from_start=to_duration(number * period_s)))
+    names = [NAMES[k] for _, k in mapped]
+    asked = FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=names, points=points))
+    asked.path_tolerance = [JointTolerance(name=name, position=0.1) for name in names]
+    asked.goal_tolerance = [JointTolerance(name=name, position=0.01) for name in names]
+    seen: list[Any] = []
+    states = next(topic for topic in published_by(SIM) if topic.name == "joint_states")
+    subscription = client.node.create_subscription(
+        resolve_type(states.type), states.name, seen.append, qos(states.profile)
+    )
+    answer = client.result(client.send(arm, asked).get_result_async(), "result")
+    client.node.destroy_subscription(subscription)
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED, answer.result.error_string
+    passed = np.array([[state.position[list(state.name).index(name)] for name in names] for state in seen])
+    for point in points:
+        # Between two measurements the arm moves on.
+        assert np.abs(passed - np.array(point.positions)).max(axis=1).min() < 0.05
 
 
 def test_gripper_fault_and_base(client: Client) -> None:

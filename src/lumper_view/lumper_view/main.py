@@ -1,5 +1,6 @@
 """Entry points of the two nodes."""
 
+import os
 import sys
 
 from lumper_ros.host import run_core
@@ -9,6 +10,8 @@ from lumper_view.parameters import MarkersParameters, PanelParameters
 
 def scene_markers() -> int:
     """Run scene_markers until a signal."""
+    # A picture may be late; what moves, watches and starts meanwhile may not. (The page's STOP may not either.)
+    os.nice(5)
     from lumper_view.markers_node import build_markers
 
     return run_core(MARKERS, MarkersParameters, build_markers, tick_hz=4.0, lifecycle=False)
