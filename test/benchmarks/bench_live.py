@@ -45,7 +45,7 @@ MONITOR = "safety_monitor"
 # Every so many faults one is a freeze, this long.
 FREEZE_EVERY, FREEZE_S = 4, 2.0
 # Between two motions the arm stands for a moment; a longer stand that begins soon after a fault is its effect.
-STAND_S, SOON_S, GIVE_UP_S = 0.5, 6.0, 60.0
+STAND_S, SOON_S, GIVE_UP_S = 0.5, 10.0, 60.0
 MOVING_RADPS = 0.01
 
 

@@ -25,6 +25,7 @@ from harness import World, carton, pick_of, wall_of  # noqa: E402
 from lumper_msgs.action import ExecuteMotion  # noqa: E402
 from lumper_msgs.msg import OutcomeCode  # noqa: E402
 
+from lumper_motion import node  # noqa: E402, F401  (how a stage planner goes to another process)
 from lumper_motion.collision import Closeness  # noqa: E402
 from lumper_motion.free_motion import Failure, FreeMotion  # noqa: E402
 from lumper_motion.path import SearchError, line, search  # noqa: E402

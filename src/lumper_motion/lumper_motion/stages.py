@@ -154,7 +154,7 @@ class StagePlanner:
         checker = self._checker(snapshot, _names(pick.carton_ids))
         # Neighbours that it leans on now are what it slides along: the stroke was judged by the planner.
         touching = {other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)}
-        checker.allow({*_names(pick.carton_ids), *touching}, _names(snapshot.load.carton_ids))
+        checker.allow({*_names(pick.carton_ids), *touching}, self._itself(snapshot))
         legs = [Leg(part, B.STAGE_EXTRACT, Closeness.CONTACT, pick.speed_limit_mps) for part in joints]
         return self._free.timed(legs, checker, self._limits(snapshot.load))
 
@@ -299,9 +299,22 @@ class StagePlanner:
             self._scene = (key, CollisionChecker(self.kinematics, obstacles, self._p.clearance_m))
         checker = self._scene[1]
         checker.set_load(snapshot.load)
-        held = snapshot.load.carton_ids if snapshot.load else ()
-        checker.allow(allowed, _names(held))
+        checker.allow(allowed, self._itself(snapshot))
         return checker
+
+    def _itself(self, snapshot: Snapshot) -> list[str]:
+        """Names of the held load: what the picture shows in its place is it, whatever a restarted intake calls it."""
+        load = snapshot.load
+        if load is None:
+            return []
+        place = snapshot.trailer_from_base @ self.kinematics.tool(snapshot.start)[0] @ load.pose_in_tool
+        half = np.array(load.size_m) / 2.0
+        ids = set(load.carton_ids)
+        for carton in snapshot.cartons:
+            apart = np.abs(place[:3, :3].T @ (carton.pose[:3, 3] - place[:3, 3]))
+            if bool((apart < 0.6 * half).all()):
+                ids.add(carton.carton_id)
+        return _names(sorted(ids))
 
     def _limits(self, load: Load | None) -> Limits:
         share = self._p.limit_fraction

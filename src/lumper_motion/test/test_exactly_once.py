@@ -4,11 +4,12 @@ import random
 from typing import Any
 
 import pytest
-from harness import World, pick_of, wall_of
+from harness import World, carton, pick_of, wall_of
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 
 from lumper_ros import core as c
+from lumper_ros.convert import matrix
 
 G, B, C = ExecuteMotion.Goal, BrokerState, OutcomeCode
 TARGET = 3 * 6 + 3
@@ -76,6 +77,22 @@ def test_load_is_known_after_a_restart() -> None:
     assert world.state.held_carton_ids.tolist() == [world.cartons[TARGET].id]
     world.send(world.goal(G.PLACE, message), place)
     assert world.code(place) == C.UNKNOWN_AFTER_RESTART
+    assert world.ask(world.goal(G.PLACE, message)) == C.NONE
+
+
+def test_the_held_load_does_not_stand_in_its_own_way() -> None:
+    """An intake that was restarted in between may show what hangs on the gripper as a carton of its own."""
+    world = built()
+    message = pick_of(world.cartons[TARGET])
+    assert world.ask(world.goal(G.PICK, message)) == C.NONE
+    planner = world.broker._planner
+    hung = world.base @ planner.kinematics.tool(world.position)[0] @ matrix(message.load_in_tool)
+    taken = world.cartons.pop(TARGET)
+    twin = carton(3025, *(float(x) for x in hung[:3, 3] + [0.01, -0.02, 0.01]))
+    twin.size_m = taken.size_m
+    world.cartons.append(twin)
+    world.wall_version += 1
+    world.tell("wall", world.wall())
     assert world.ask(world.goal(G.PLACE, message)) == C.NONE
 
 

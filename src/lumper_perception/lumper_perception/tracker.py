@@ -24,6 +24,8 @@ STANDS_MISSES = 2
 # While clouds come they tell what is gone; without their word it takes so many times more pictures.
 CLOUD_PATIENCE = 5
 CLOUD_SILENT_S = 2.0
+# A carton on the cups contains the point so far before them, give or take what it may hang off.
+BEFORE_CUPS_M, AT_CUPS_M = 0.05, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,15 +354,35 @@ class Tracker:
     # Evidence from elsewhere
 
     def take_hold(self, carton_id: int, tool: Array | None, stamp_s: float) -> bool:
-        """The gripper holds this carton now; it moves with the tool (4x4 tool0 to trailer). False = unknown id."""
+        """The gripper holds this carton now; it moves with the tool (4x4 tool0 to trailer).
+
+        After a restart its id is unknown here; then it is the carton that lies against the cups. False = there is none.
+        """
+        track = next((track for track in self.tracks if track.id == carton_id), None)
+        if track is None and tool is not None:
+            track = self._against(tool)
+        if track is None:
+            return False
+        self._vacate(track, stamp_s)
+        track.id = carton_id
+        track.state = TrackState.HELD
+        track.misses = 0
+        track.grip(tool, self.assumed_depth())
+        return True
+
+    def holds(self, carton_id: int) -> bool:
+        """Whether this carton is known to hang on the gripper."""
+        return any(track.id == carton_id and track.state is TrackState.HELD for track in self.tracks)
+
+    def _against(self, tool: Array) -> Track | None:
+        """What lies just before the cups (4x4 tool0 to trailer)."""
+        assumed = self.assumed_depth()
+        point = tool[:3, 3] + BEFORE_CUPS_M * tool[:3, 2]
         for track in self.tracks:
-            if track.id == carton_id:
-                self._vacate(track, stamp_s)
-                track.state = TrackState.HELD
-                track.misses = 0
-                track.grip(tool, self.assumed_depth())
-                return True
-        return False
+            local = track.rotation.T @ (point - track.centre(assumed))
+            if bool((np.abs(local) < track.size(assumed) / 2.0 + AT_CUPS_M).all()):
+                return track
+        return None
 
     def release(self, carton_id: int, delivered: bool, stamp_s: float) -> bool:
         """The gripper let go. Delivered: the carton is gone for good; else it lies somewhere and may be found again."""
