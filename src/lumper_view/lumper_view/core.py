@@ -273,9 +273,9 @@ class PanelCore(Core):
         service = call(self._key, press, tag, operator, now.system_s, question)
         self._pending[tag] = _Pending(press, operator, repeat)
         who = operator or session.who()
-        session.notice, session.notice_good = f"Sent: {press.act.value}{detail}", True
         if repeat:
             return [service]
+        session.notice, session.notice_good = f"Sent: {press.act.value}{detail}", True
         record = Emit(
             "panel.command",
             f"{who}: {press.act.value}{detail}",
@@ -299,6 +299,8 @@ class PanelCore(Core):
             self.model.answering.pop(press.question_id, None)
         if press.act is Act.LIMIT and good:
             self.model.limit = press.speed
+        if pending.repeat and good:
+            return NOTHING
         words = f"{press.act.value.capitalize()}: {'done' if good else 'refused'}{'. ' + text if text else '.'}"
         effects: list[Effect] = []
         try:
@@ -307,8 +309,6 @@ class PanelCore(Core):
             who = pending.operator or session.who()
         except RefusedError:
             who = pending.operator or f"browser {press.browser}"
-        if pending.repeat and good:
-            return effects
         code = "panel.accepted" if good else "panel.not_accepted"
         values = {"who": who, "command": press.act.value, "tag": tag}
         effects.append(

@@ -57,7 +57,8 @@ class Controls:
         self._reset_modal: Any = None
         gui = client.gui
         self._style = gui.add_html("", order=-1)
-        self.stop = self._button("■ STOP", Act.STOP, "stop", 2, STOP_RGB)
+        # Above everything whose height changes: it must not move from under the finger that presses it.
+        self.stop = self._button("■ STOP", Act.STOP, "stop", 0.5, STOP_RGB)
         _while_held(self.stop, partial(self._press, Act.STOP))
         self._notice = gui.add_html("", order=3)
         self._act: dict[Act, Any] = {

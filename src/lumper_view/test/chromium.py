@@ -92,6 +92,7 @@ class Tab:
     def __init__(self, url: str) -> None:
         self._socket = connect(url, max_size=2**26, open_timeout=30)
         self._ids = itertools.count(1)
+        self._held = False
         self.call("Page.enable")
         self.call("Page.bringToFront")
 
@@ -148,18 +149,43 @@ class Tab:
         """Wait until the page shows these words."""
         self.wait(f"document.body && document.body.innerText.includes({json.dumps(words)})", timeout_s)
 
-    def press(self, label: str, timeout_s: float = 30.0, kinds: tuple[str, ...] = ("Pressed", "Released")) -> None:
-        """A real mouse press on the first enabled button or tab whose words contain `label`; `kinds`: only a part of it."""
+    def place(self, label: str, timeout_s: float = 30.0) -> tuple[float, float]:
+        """Where the first enabled button or tab whose words contain `label` is, once it stands still with nothing in front.
+
+        A dialog moves while it opens: a press at where a button was meets its neighbour.
+        """
         found = (
-            "(() => { const b = [...document.querySelectorAll('button,[role=tab]')].find(b => b.innerText.includes("
-            f"{json.dumps(label)}) && !b.disabled && b.offsetParent !== null); if (!b) return null; "
-            "b.scrollIntoView({block: 'center'}); const r = b.getBoundingClientRect(); "
-            "return [r.x + r.width / 2, r.y + r.height / 2, r.width, r.height]; })()"
+            "(async () => { const b = [...document.querySelectorAll('button,[role=tab]')].find(b => "
+            f"b.innerText.includes({json.dumps(label)}) && !b.disabled && b.offsetParent !== null); "
+            "if (!b) return null; b.scrollIntoView({block: 'center'}); "
+            "const place = () => { const r = b.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }; "
+            "const before = place(); await new Promise(done => setTimeout(done, 150)); const [x, y] = place(); "
+            "const top = document.elementFromPoint(x, y); "
+            "return b.isConnected && x === before[0] && y === before[1] && b.contains(top) ? [x, y] : null; })()"
         )
-        x, y, _, _ = self.wait(found, timeout_s)
+        x, y = self.wait(found, timeout_s)
+        return x, y
+
+    def mouse(self, place: tuple[float, float], *kinds: str) -> None:
+        """Move the real mouse to a place and do there what is said: Pressed, Released."""
+        x, y = place
         for kind in ("Moved", *kinds):
-            button = "none" if kind == "Moved" else "left"
-            self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button=button, clickCount=1)
+            # A mouse that moves with its button down says so; one that does not ends the capture of the pointer.
+            button = "left" if kind != "Moved" or self._held else "none"
+            self._held = kind == "Pressed" or (self._held and kind != "Released")
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=f"mouse{kind}",
+                x=x,
+                y=y,
+                button=button,
+                buttons=int(self._held),
+                clickCount=1,
+            )
+
+    def press(self, label: str, timeout_s: float = 30.0) -> None:
+        """A real mouse press on the first enabled button or tab whose words contain `label`."""
+        self.mouse(self.place(label, timeout_s), "Pressed", "Released")
 
     def type(self, label: str, words: str) -> None:
         """Type into the text field labelled `label`, replacing what is there."""

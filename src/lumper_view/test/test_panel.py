@@ -153,6 +153,10 @@ def test_one_long_press_on_stop_is_sent_again_and_recorded_once(desk: Desk) -> N
     (call,) = _calls(told_again())
     (event,) = _events(desk.core.service_result("safety/stop", call.tag, None, desk.now))
     assert event.code == "panel.not_accepted", "a repeat that fails is told"
+    (call,) = _calls(told_again())
+    desk.press(Act.SIGN_IN, name="Anna", token=TOKEN)
+    desk.core.service_result("safety/stop", call.tag, done, desk.now)
+    assert "Signed in" in desk.notice(), "what is told again does not hide what was said since"
     desk.at_s += STOP_REPEAT_S
     assert len(_events(desk.press(Act.STOP))) == 1
 
