@@ -19,17 +19,12 @@ import psutil
 import results
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test" / "system"))
+
+from launched import node_name  # noqa: E402
+
 CARTONS = 60
 SAMPLE_PERIOD_S = 2.0
-
-
-def node_name(process: psutil.Process) -> str | None:
-    """Executable name of a node process started by the launcher; None for anything else."""
-    for word in process.cmdline()[:3]:
-        path = Path(word)
-        if path.parent.parent.name == "lib" and path.parent.name.startswith("lumper_"):
-            return path.name
-    return None
 
 
 def run_demo(seed: int, rate: float, folder: Path) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:

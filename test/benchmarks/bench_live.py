@@ -24,12 +24,15 @@ from typing import Any
 
 import numpy as np
 import psutil
-import rclpy
 import results
-from rclpy.executors import SingleThreadedExecutor
 
-from lumper_ros.interfaces import TOPICS, resolve_type
-from lumper_ros.qos import qos
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "test" / "system"))
+
+from launched import Observer, node_processes  # noqa: E402
+
+from lumper_ros.interfaces import TOPICS, resolve_type  # noqa: E402
+from lumper_ros.qos import qos  # noqa: E402
 
 CARTONS = 60
 NODES = (
@@ -53,9 +56,7 @@ class Listener:
     """When the arm moved, which motions were done, and what a person was needed for."""
 
     def __init__(self, domain_id: int) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id)
-        self._node = rclpy.create_node("bench_live", context=self._context)
+        self._see = Observer(domain_id)
         self._lock = threading.Lock()
         self._moves: list[tuple[float, float]] = []  # (begin, end) of motions, monotonic s
         self.done: Counter[str] = Counter()
@@ -63,11 +64,7 @@ class Listener:
         self._stops: list[float] = []
         for name, take in (("joint_states", self._joints), ("events", self._event)):
             row = TOPICS[name]
-            self._node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
-        self._thread.start()
+            self._see.node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
 
     def _joints(self, message: Any) -> None:
         if max(map(abs, message.velocity), default=0.0) <= MOVING_RADPS:
@@ -110,19 +107,7 @@ class Listener:
         return bool(self._moves)
 
     def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join(5.0)
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
-
-def process_of(demo: "subprocess.Popen[str]", name: str) -> psutil.Process | None:
-    """The node's process, not those that it has of its own."""
-    for child in psutil.Process(demo.pid).children(recursive=True):
-        with suppress(psutil.Error):
-            if any(Path(word).name == name and "lib/lumper_" in word for word in child.cmdline()[:3]):
-                return child
-    return None
+        self._see.close()
 
 
 class Faults:
@@ -139,7 +124,7 @@ class Faults:
         while demo.poll() is None and self.count < self._most:
             time.sleep(self._draw.uniform(2.0, 6.0))
             number, name = next(self._nodes)
-            process = process_of(demo, name)
+            process = node_processes(demo.pid).get(name)
             if process is None or demo.poll() is not None:
                 continue
             freeze = number % FREEZE_EVERY == 0

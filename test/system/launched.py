@@ -94,14 +94,22 @@ class Observer:
         self.context.try_shutdown()
 
 
+def node_name(process: psutil.Process) -> str | None:
+    """Executable name of a node's process started by the launcher, or of one that the node has of its own; None otherwise."""
+    for word in process.cmdline()[:3]:
+        path = Path(word)
+        if path.parent.parent.name == "lib" and path.parent.name.startswith("lumper_"):
+            return path.name
+    return None
+
+
 def node_processes(pid: int) -> dict[str, psutil.Process]:
     """Running node processes below a process by executable name; not those that a node has of its own."""
     found: dict[str, psutil.Process] = {}
     for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.Error):
-            for word in child.cmdline()[:3]:
-                if Path(word).parent.parent.name == "lib" and Path(word).parent.name.startswith("lumper_"):
-                    found.setdefault(Path(word).name, child)
+            if (name := node_name(child)) is not None:
+                found.setdefault(name, child)
     return found
 
 

@@ -24,6 +24,8 @@ OUTPUT = Path(__file__).resolve().parents[3] / "build" / "bench" / "core.json"
 ACCELERATION_MPS2 = lumper_core.StaticsParameters().acceleration_threshold_mps2
 
 Figures = dict[str, dict[str, Any]]
+# A linear program of a wall with sides can take minutes: the peer is stopped then.
+SOLVER_LIMIT_S = 10.0
 
 
 def best_of(work: Callable[[], Any], repeats: int = 3) -> float:
@@ -76,10 +78,6 @@ def speed(figures: Figures) -> None:
     put(figures, "accessible50_n200_ms", max(r[1] for r in rows[200]), "ms", note)
     put(figures, "removal_p99_n200_ms", max(r[2] for r in rows[200]), "ms", note)
     put(figures, "all_removals_n400_ms", max(r[0] for r in rows[400]), "ms", note)
-
-
-# A linear program of a wall with sides can take minutes: the peer is stopped then.
-SOLVER_LIMIT_S = 10.0
 
 
 def ratios(figures: Figures, quick: bool) -> None:

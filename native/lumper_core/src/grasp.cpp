@@ -108,24 +108,27 @@ std::vector<double> shifts(int zones, double cell_m, double pad_m, double face_m
   return result;
 }
 
+/// Which axis of a box stands most upright, and where it points when taken upwards.
+int upright_axis(const Mat3& axes, Vec3* up) {
+  int index = 0;
+  axes.row(2).cwiseAbs().maxCoeff(&index);
+  *up = axes.col(index) * (axes(2, index) > 0.0 ? 1.0 : -1.0);
+  return index;
+}
+
 /// Whether `other`, tilted, rests with its upper part against the body at `patch`.
 bool leans(const ContactGraph& graph, const Patch& patch, int32_t other) {
   const Box& box = graph.box(other);
-  Vec3 up = box.orientation * Vec3::UnitZ();
-  if (up.z() < 0.0) {
-    up = -up;
-  }
-  const Vec3 towards(up.x(), up.y(), 0.0);
-  // Boxes on a side are upright along another axis.
-  const double upright = (box.orientation.toRotationMatrix().row(2)).cwiseAbs().maxCoeff();
-  if (upright > kUpright || towards.norm() < 1e-6) {
+  Vec3 up;
+  upright_axis(box.orientation.toRotationMatrix(), &up);
+  if (up.z() > kUpright) {
     return false;
   }
   Vec3 at = Vec3::Zero();
   for (int i = 0; i < patch.count; ++i) {
     at += patch.points[static_cast<size_t>(i)] / patch.count;
   }
-  const Vec3 along = towards.normalized();
+  const Vec3 along = Vec3(up.x(), up.y(), 0.0).normalized();
   return std::abs(patch.normal.dot(along)) > 0.7 && (at - box.position).dot(along) > 0.0 && at.z() > box.position.z();
 }
 
@@ -336,10 +339,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
 
   // Laid down as it stands, but square: what leans is set upright, and what is so slender that the belt would tip it is
   // laid on its back. Turned so that the tool points across the belt (front grasp) or the long side lies along it.
-  Mat3 load_axes = load.orientation.toRotationMatrix();
-  int upright = 0;
-  load_axes.row(2).cwiseAbs().maxCoeff(&upright);
-  Vec3 up = load_axes.col(upright) * (load_axes(2, upright) > 0.0 ? 1.0 : -1.0);
+  Vec3 up;
+  const int upright = upright_axis(load.orientation.toRotationMatrix(), &up);
   const Vec3 likely = high - low;  // not the deepest that it may be
   const double height = likely[upright];
   const double base = std::min(likely[(upright + 1) % 3], likely[(upright + 2) % 3]);
@@ -348,8 +349,7 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     up = face.normal;
   }
   const Quaternion laid = Quaternion::FromTwoVectors(up, Vec3::UnitZ()) * load.orientation;
-  load_axes = laid.toRotationMatrix();
-  const Vec3 extent = load_axes.cwiseAbs() * load.size;
+  const Vec3 extent = laid.toRotationMatrix().cwiseAbs() * load.size;
   double yaw = std::abs(z.z()) > 0.5 || on_its_back ? 0.0 : -0.5 * M_PI;
   const double across = yaw == 0.0 ? extent.y() : extent.x();
   const double along = yaw == 0.0 ? extent.x() : extent.y();

@@ -16,6 +16,7 @@ from lumper_motion.parameters import MotionParameters
 from lumper_motion.path import Leg, Path, SearchError, check_path, line, make_path, search
 from lumper_motion.timing import Limits, TimingError, Trajectory, time_path
 from lumper_motion.tools import along_tool, moved, raised
+from lumper_ros.core import GaveUpError
 from lumper_ros.robot import Robot
 
 Array = NDArray[np.float64]
@@ -85,6 +86,9 @@ class FreeMotion:
             tried: makes one search differ from another with the same start and goals.
             ways: the ways to end, best first; made only as far as they are asked for.
             stage: BrokerState.STAGE_* of the motion up to where the goal's own legs begin.
+
+        Raises:
+            GaveUpError: the planning deadline is near.
         """
         blocked = ""
         goals: list[Goal] = []
@@ -112,7 +116,7 @@ class FreeMotion:
             if not isinstance(motion, Failure):
                 return motion
             if late():
-                return Failure(OutcomeCode.PLANNING_TIMEOUT, f"no path in time; straight it is blocked: {blocked}")
+                raise GaveUpError(f"no path in time; straight it is blocked: {blocked}")
         if not checker.free(start):
             return Failure(
                 OutcomeCode.IN_COLLISION,
@@ -134,9 +138,10 @@ class FreeMotion:
                     late,
                 )
             except SearchError as error:
-                found = Failure(OutcomeCode.PLANNING_TIMEOUT, f"{error}; straight it is blocked: {blocked}")
+                text = f"{error}; straight it is blocked: {blocked}"
                 if late():
-                    break
+                    raise GaveUpError(text) from error
+                found = Failure(OutcomeCode.PLANNING_TIMEOUT, text)
                 continue
             goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
             found = through(way, goal)

@@ -37,6 +37,7 @@ from lumper_ros.core import (
     Emit,
     Feedback,
     FinishGoal,
+    GaveUpError,
     GoalStatus,
     Now,
     SendGoal,
@@ -210,7 +211,7 @@ class Runner:
             wall.cartons if wall else (),
             wall.version if wall else 0,
             load,
-            self.active.request.number if self.active else 0,
+            self._plans,
         )
 
     def _here(self) -> Array:
@@ -310,8 +311,13 @@ class Runner:
     def computed(self, tag: str, result: Any, now: Now) -> None:
         """A `Compute` came back."""
         active = self.active
-        for ahead in self.memory.ahead:
-            if ahead.tag == tag and not isinstance(result, BaseException):
+        if isinstance(result, GaveUpError):
+            result = Failure(C.PLANNING_TIMEOUT, str(result))
+        for ahead in [ahead for ahead in self.memory.ahead if ahead.tag == tag]:
+            if isinstance(result, BaseException):
+                # Nobody shall wait for it.
+                self.memory.ahead.remove(ahead)
+            else:
                 ahead.motion = result
         if active is None:
             return

@@ -74,7 +74,6 @@ class StagePlanner:
         """
         self.robot = robot
         self.kinematics = ArmKinematics(robot)
-        self.clock = clock
         self._trailer = trailer
         self._p = parameters
         self._free = FreeMotion(self.kinematics, parameters, clock)

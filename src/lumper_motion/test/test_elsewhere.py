@@ -14,9 +14,9 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
 from lumper_motion import node
-from lumper_motion.free_motion import Failure
 from lumper_motion.stages import KnownCarton, Snapshot, StagePlanner
 from lumper_motion.timing import Trajectory
+from lumper_ros.core import GaveUpError
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_ros.worker import Worker
 
@@ -67,13 +67,36 @@ def test_a_search_ends_before_the_planning_deadline() -> None:
     goal = home + np.array([0.4, 0, 0, 0, 0, 0])
     deadline = parameters(planning_deadline_s=1.0)
     assert isinstance(StagePlanner(robot, trailer, deadline).to_pose(snapshot, goal), Trajectory)
-    found = StagePlanner(robot, trailer, deadline, lambda: next(time_s)).to_pose(snapshot, goal)
-    assert isinstance(found, Failure)
-    assert found.code == C.PLANNING_TIMEOUT
-    assert "in time" in found.text
+    with pytest.raises(GaveUpError, match="in time"):
+        StagePlanner(robot, trailer, deadline, lambda: next(time_s)).to_pose(snapshot, goal)
+
+
+@pytest.mark.parametrize("fault", [GaveUpError("no path in time"), RuntimeError("a defect")])
+def test_what_failed_while_it_was_planned_ahead_is_planned_again(fault: Exception) -> None:
+    world = World()
+    world.cartons = wall_of()
+    world.boot()
+    asked = []
+
+    def first_fails(function: Callable[[], Any]) -> Any:
+        asked.append(function)
+        return fault if len(asked) == 2 else function()
+
+    world.compute = first_fails
+    assert world.ask(world.goal(G.PICK, pick_of(world.cartons[TARGET]))) == C.NONE
+    # Approach, extract ahead, extract again, place ahead.
+    assert len(asked) == 4
+
+
+def test_a_motion_that_was_given_up_ends_as_timed_out() -> None:
+    world = World().boot()
+    world.compute = lambda function: GaveUpError("no path in time")
+    request = world.send(world.goal(G.SCAN))
+    assert world.finish(request) == C.PLANNING_TIMEOUT
+    assert "no path in time" in world.results[request][1].text
 
 
 def test_the_planner_of_the_other_process_knows_the_time() -> None:
     robot, trailer = load_robot(CONFIG / "robot"), load_trailer(CONFIG / "trailer.yaml")
     planner = pickle.loads(pickle.dumps(StagePlanner(robot, trailer, parameters())))
-    assert planner.clock is time.monotonic
+    assert planner._free._clock is time.monotonic

@@ -38,7 +38,7 @@ class GripperStory:
             return [], []
         now_held = tuple(state.held_carton_ids) if state.holding_carton else ()
         for carton_id in now_held:
-            if carton_id not in self.held or not tracker.holds(carton_id):
+            if not tracker.holds(carton_id):
                 tracker.take_hold(carton_id, tool, stamp_s)
         delivered: list[int] = []
         lost: list[int] = []

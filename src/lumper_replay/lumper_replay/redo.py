@@ -167,19 +167,22 @@ class Redo:
                 response = _message(interfaces.SERVICES[name].type, "Response", step.data) if step.present else None
                 return core.service_result(name, ident, response, now)
             case CoreStep.COMPUTED:
-                return self._computed(core, ident, now)
+                gave_up = parsed(step.data) if step.status == journal.GAVE_UP else None
+                return self._computed(core, ident, now, gave_up)
             case CoreStep.PERSIST_FAILED:
                 return core.persist_failed(name, step.id, parsed(step.data), now)
             case CoreStep.OBSERVED:
                 return core.observed(name, parsed(step.data), now)
         raise ValueError(f"step of unknown kind {step.kind}")
 
-    def _computed(self, core: c.Core, tag: str, now: c.Now) -> c.Effects:
-        """Compute again what was computed then, and hand it over when it was ready then."""
+    def _computed(self, core: c.Core, tag: str, now: c.Now, gave_up: str | None) -> c.Effects:
+        """Compute again what was computed then, and hand it over when it was ready then; not what a clock ended."""
         functions = self._functions.get(tag)
         if not functions:
             return c.NOTHING
         function = functions.pop(0)
+        if gave_up is not None:
+            return core.computed(tag, c.GaveUpError(gave_up), now)
         try:
             result = function()
         except Exception as error:  # the live host hands it on as well

@@ -2,17 +2,21 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lumper_msgs.msg import CoreStep, CoreSteps
 from rclpy.serialization import deserialize_message, serialize_message
+from virtual_jobs import record_job
 
+from lumper_motion.stages import StagePlanner
 from lumper_replay.check import check
 from lumper_replay.cli import main
 from lumper_replay.differ import Verdict
 from lumper_replay.names import Names
 from lumper_replay.reader import open_bag
 from lumper_replay.writer import BagWriter
+from lumper_ros import core as c
 from lumper_ros import journal
 from lumper_ros.interfaces import BROKER, PERCEPTION, PLANNER, SAFETY
 
@@ -41,6 +45,25 @@ def test_same_code_same_decisions_and_the_same_hash_twice(job: Path) -> None:
     assert {"walls", "plans", "verdicts", "safety modes", "requests (motion/execute)"} <= kinds
     assert {tally.node: tally.lives for tally in first.tallies} == {SAFETY: 1, PERCEPTION: 1, BROKER: 1, PLANNER: 1}
     assert first.hash == again.hash
+
+
+def test_a_computation_that_a_clock_ended_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The robot's planning process gives up by its clock; the recording says so, and replaying on another machine agrees."""
+    place, given_up = StagePlanner.place, []
+
+    def late(planner: StagePlanner, *asked: Any) -> Any:
+        if len(given_up) < 3:
+            given_up.append(asked)
+            raise c.GaveUpError("no path in time")
+        return place(planner, *asked)
+
+    with monkeypatch.context() as then:
+        then.setattr(StagePlanner, "place", late)
+        record_job(tmp_path / "bag", limit_s=40.0, deliver=1)
+    assert len(given_up) == 3
+    result = check(tmp_path / "bag", processes=1)
+    assert result.count(Verdict.IDENTICAL) == result.total() > 300
+    assert result.undecided == 0 and result.faults == []
 
 
 def test_what_if_shows_changed_plans_with_both_reasons(

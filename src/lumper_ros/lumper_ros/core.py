@@ -100,11 +100,16 @@ class Respond:
     response: Any
 
 
+class GaveUpError(Exception):
+    """A computation ended because of the time that it took, not of what it found."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compute:
     """Run `function` off the event loop (one worker per core object, in order); its value comes to `Core.computed`.
 
-    The function must not touch the core. An exception it raises is delivered as the result.
+    The function must not touch the core. An exception it raises is delivered as the result; `GaveUpError` where a clock ended it,
+    which is recorded: a replayer hands on the same instead of computing again.
     """
 
     tag: str

@@ -32,7 +32,7 @@ from lumper_ros.parameters import ParameterError, from_mapping, spec_of
 from lumper_ros.qos import qos
 from lumper_ros.spin import Spinner
 from lumper_ros.store import Store
-from lumper_ros.worker import Worker, WorkerError, WorkerLostError
+from lumper_ros.worker import Worker, WorkerLostError
 
 P = TypeVar("P")
 # Parameters that rclpy itself declares on every node.
@@ -354,13 +354,12 @@ class Host:
         def work() -> None:
             try:
                 result = function() if self._worker is None else self._worker.run(function)
-            except WorkerLostError as gone:
-                lost = gone
+            except WorkerLostError as error:
+                lost = error
                 if self._active:
                     self._spinner.call_soon(lambda: self._break_down(lost))
                 return
-            except WorkerError as error:
-                self._log.error(f"{tag}: {error}")
+            except c.GaveUpError as error:
                 result = error
             except Exception as error:
                 self._log.error(f"{tag}: {type(error).__name__}: {error}\n{traceback.format_exc()}")

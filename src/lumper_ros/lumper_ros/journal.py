@@ -23,6 +23,8 @@ from lumper_ros import core as c
 TOPIC = "decisions"
 ENVIRONMENT = "LUMPER_JOURNAL"
 EMBEDDED_BYTES = 64 * 1024
+# Status of a COMPUTED step whose result depended on a clock.
+GAVE_UP = "gave up"
 _BATCH_BYTES = 128 * 1024
 _BATCH_STEPS = 200
 _BATCH_S = 0.05
@@ -271,8 +273,10 @@ class Journalled(c.Core):
         return self._step(CoreStep.SERVICE_RESULT, now, call, name, tag, data=data)
 
     def computed(self, tag: str, result: Any, now: c.Now) -> c.Effects:
-        status = "raised" if isinstance(result, Exception) else ""
-        return self._step(CoreStep.COMPUTED, now, lambda: self.inner.computed(tag, result, now), "", tag, status)
+        status = GAVE_UP if isinstance(result, c.GaveUpError) else "raised" if isinstance(result, Exception) else ""
+        data = _json(str(result)) if status == GAVE_UP else None
+        call = lambda: self.inner.computed(tag, result, now)  # noqa: E731
+        return self._step(CoreStep.COMPUTED, now, call, "", tag, status, data)
 
     def persist_failed(self, kind: str, key: str, error: str, now: c.Now) -> c.Effects:
         call = lambda: self.inner.persist_failed(kind, key, error, now)  # noqa: E731

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from lumper_ros.core import GaveUpError
+
 _GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -19,7 +21,9 @@ class WorkerLostError(Exception):
 
 
 class WorkerError(Exception):
-    """What the function raised, as text: an exception itself need not survive the way between processes."""
+    """What the function raised, as text, its traceback as a note: an exception itself need not survive the way between
+    processes.
+    """
 
 
 class Worker:
@@ -53,25 +57,26 @@ class Worker:
         """The function's value. Blocks without holding the interpreter; not to be called by two threads at once.
 
         Raises:
-            WorkerError: the function raised; the text holds its type, text and traceback.
+            GaveUpError: the function did.
+            WorkerError: the function raised another exception; the text holds its type and text.
             WorkerLostError: the process is no more.
         """
         try:
             self._pipe.send_bytes(pickle.dumps(function, pickle.HIGHEST_PROTOCOL))
-            done, value = pickle.loads(self._pipe.recv_bytes())
+            value, raised = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError) as error:
             raise WorkerLostError(f"the computing process {self._pid} ended without an answer") from error
-        if not done:
-            raise WorkerError(value)
+        if raised is not None:
+            raise raised
         return value
 
     def close(self) -> None:
-        """End the process, whatever it does."""
-        self._pipe.close()
+        """End the process, whatever it does. A thread that waits in `run` learns it before the pipe is closed under it."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
+        self._pipe.close()
 
 
 def _serve(pipe: Connection) -> None:
@@ -79,7 +84,11 @@ def _serve(pipe: Connection) -> None:
         while True:
             asked = pipe.recv_bytes()
             try:
-                answer = pickle.dumps((True, pickle.loads(asked)()), pickle.HIGHEST_PROTOCOL)
+                answer = pickle.dumps((pickle.loads(asked)(), None), pickle.HIGHEST_PROTOCOL)
+            except GaveUpError as late:
+                answer = pickle.dumps((None, GaveUpError(str(late))))
             except Exception as error:
-                answer = pickle.dumps((False, f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+                raised = WorkerError(f"{type(error).__name__}: {error}")
+                raised.add_note(traceback.format_exc())
+                answer = pickle.dumps((None, raised))
             pipe.send_bytes(answer)

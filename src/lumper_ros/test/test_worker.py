@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lumper_ros.core import GaveUpError
 from lumper_ros.worker import Worker, WorkerError, WorkerLostError
 
 
@@ -47,6 +48,21 @@ def test_what_a_function_raises_is_told_and_the_next_one_runs(worker: Worker) ->
     with pytest.raises(WorkerError, match="ValueError: math domain error"):
         worker.run(functools.partial(math.sqrt, -1.0))
     assert worker.run(functools.partial(math.sqrt, 4.0)) == 2.0
+
+
+def give_up() -> None:
+    raise GaveUpError("no path in time")
+
+
+def test_a_function_that_gives_up_says_so_here_too(worker: Worker) -> None:
+    with pytest.raises(GaveUpError, match="no path in time"):
+        worker.run(give_up)
+
+
+def test_the_traceback_is_a_note_not_a_part_of_the_text(worker: Worker) -> None:
+    with pytest.raises(WorkerError) as caught:
+        worker.run(functools.partial(math.sqrt, -1.0))
+    assert str(caught.value) == "ValueError: math domain error"
 
 
 def test_a_killed_worker_is_noticed_while_it_computes_and_after(worker: Worker) -> None:
