@@ -74,6 +74,7 @@ class Client:
         self.first_motion_s: float | None = None
         self.realtime_factor: float | None = None
         self.events: Counter[str] = Counter()
+        self.stops: list[str] = []
         self.dispatches = Dispatches()
         self._goal_id = ""
         self._job_id = f"demo-{uuid.uuid4().hex[:12]}"
@@ -131,6 +132,9 @@ class Client:
 
     def _on_event(self, message: Any) -> None:
         self.events[message.code] += 1
+        stopped = message.code == "safety.mode_changed" and message.severity >= message.WARN
+        if stopped and self._phase == "unloading" and self._job_started is not None:
+            self.stops.append(f"after {self._simulated_s() - self._job_started[1]:.1f} s {message.text}")
 
     def _on_motion(self, message: Any) -> None:
         self.dispatches.take(message.dispatched, message.dispatched_without_permit)

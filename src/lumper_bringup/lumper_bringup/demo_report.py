@@ -55,7 +55,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One demonstration: how it was asked for, what the job and the physics say. Wall-clock durations in s."""
+    """One demonstration: how it was asked for, what the job and the physics say. Wall-clock durations in s; `stops` says
+    when (simulated s since the job began) and why safety stopped the motion."""
 
     cartons: int
     seed: int
@@ -70,6 +71,7 @@ class Run:
     dispatched: int = 0
     dispatched_without_permit: int = 0
     resets: int = 0
+    stops: tuple[str, ...] = ()
     deaths: tuple[str, ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)
 
@@ -148,7 +150,7 @@ def render(run: Run) -> str:
                 f"{name} {total_s / job.delivered:.1f}" for name, total_s in job.stages_s.items() if total_s > 0.0
             )
             row("seconds per carton", ", ".join(shares))
-        row("protective stops", str(job.protective_stops))
+        row("protective stops", "; ".join([str(job.protective_stops), *run.stops]))
         row("questions to a person", f"{job.assists}, {job.waiting_for_person_s:.0f} s waited")
     for name, value in (
         ("start to ready", run.start_to_ready_s),

@@ -26,7 +26,8 @@ from lumper_ros.auth import load_key
 
 JOB = Job(0, "NONE", "done", True, 58, 1, 0, 0, 360.0, 580.0, 2, 1, 4.0, {"grasp": 116.0, "carry": 58.0, "wait": 0.0})
 PHYSICS = Physics(total=60, delivered=57, on_conveyor=1, on_floor=2, in_trailer=0, held=0, falls=3)
-RUN = Run(60, 1, "mixed", JOB, PHYSICS, "result succeeded", 1.02, 8.0, 9.5, 370.0, 240, 0)
+STOPS = ("after 12.0 s RUN -> PROTECTIVE_STOP: joint_states 61 ms old",)
+RUN = Run(60, 1, "mixed", JOB, PHYSICS, "result succeeded", 1.02, 8.0, 9.5, 370.0, 240, 0, stops=STOPS)
 
 
 def test_a_run_that_emptied_the_trailer_is_a_success() -> None:
@@ -39,7 +40,7 @@ def test_a_run_that_emptied_the_trailer_is_a_success() -> None:
         "falls per 1,000 cases     50.0",
         "cases per hour            580 (simulated time, 6:00)",
         "seconds per carton        grasp 2.0, carry 1.0",
-        "protective stops          2",
+        "protective stops          2; after 12.0 s RUN -> PROTECTIVE_STOP: joint_states 61 ms old",
         "questions to a person     1, 4 s waited",
         "start to first motion     9.5 s",
         "real-time factor          1.02",
