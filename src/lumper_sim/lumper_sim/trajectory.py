@@ -307,37 +307,68 @@ def _tolerances(
     return position, velocity, acceleration
 
 
-def stopping_ramp_s(sample: Callable[[float], Reference], time_s: float, limits: Limits) -> float:
-    """Duration of a stop along a path from `time_s` on that keeps within the acceleration limits where that is possible.
+# Sampling of a stop, how long it takes at least, and the share of the acceleration limits that it plans with.
+STOP_STEP_S, SHORTEST_STOP_S, STOP_SHARE = 0.002, 0.05, 0.99
 
-    The path is run through ever slower: ds/dt falls from 1 to 0 as a half cosine.
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a path is run through ever slower: path time gone (s), its rate and the rate's change (1/s), STOP_STEP_S apart."""
+
+    gone_s: Array
+    rate: Array
+    change: Array
+
+    @property
+    def duration_s(self) -> float:
+        return (len(self.rate) - 1) * STOP_STEP_S
+
+    def at(self, elapsed_s: float) -> tuple[float, float, float]:
+        """(path time gone, its rate, its rate of change), interpolated."""
+        x = min(max(elapsed_s / STOP_STEP_S, 0.0), len(self.rate) - 1.0)
+        i = min(int(x), len(self.rate) - 2)
+        f = x - i
+        gone, rate, change = ((1.0 - f) * row[i] + f * row[i + 1] for row in (self.gone_s, self.rate, self.change))
+        return float(gone), float(rate), float(change)
+
+
+def stopping(sample: Callable[[float], Reference], time_s: float, limits: Limits) -> Stop:
+    """A stop along a path from `time_s` on within the acceleration limits, where the path itself keeps them.
+
+    The path's rate falls as a half cosine, less steeply wherever braking and the path's own acceleration together would
+    exceed a joint's limit. A rate that stays is always within it, so that no braking leads into a dead end.
     """
+    bound = limits.max_accel_radps2 * STOP_SHARE
     speed = np.abs(sample(time_s).velocity)
-    duration = max(0.05, float((speed * (math.pi / 2) / limits.max_accel_radps2).max()))
-    for _ in range(12):
-        worst = 0.0
-        for u in np.linspace(0.0, 1.0, 17):
-            s, rate, change = _ramp(u * duration, duration)
-            at = sample(time_s + s)
-            worst = max(
-                worst, float((np.abs(at.velocity * change + at.acceleration * rate**2) / limits.max_accel_radps2).max())
-            )
-        if worst <= 0.97:
-            break
-        duration *= 1.12
-    return duration
+    steepness = math.pi / max(SHORTEST_STOP_S, float((speed * (math.pi / 2) / bound).max()))
 
+    def steepest(at: Reference, rates: tuple[float, float]) -> float:
+        """-bound <= velocity * change + acceleration * rate^2 at both rates, with signs such that the velocity is positive."""
+        if bool((np.abs(at.acceleration) * rates[0] ** 2 > limits.max_accel_radps2).any()):
+            # The path itself is beyond the limits: standing still comes first.
+            return -math.inf
+        moving = np.abs(at.velocity) > 1e-6
+        if not moving.any():
+            return -math.inf
+        velocity = at.velocity[moving]
+        own = np.sign(velocity) * at.acceleration[moving]
+        room = bound[moving] + np.minimum(own * rates[0] ** 2, own * rates[1] ** 2)
+        return -float((room / np.abs(velocity)).min())
 
-def _ramp(elapsed_s: float, duration_s: float) -> tuple[float, float, float]:
-    """(path time gone, its rate, its rate of change) of the half-cosine stop."""
-    if elapsed_s >= duration_s:
-        return duration_s / 2, 0.0, 0.0
-    w = math.pi / duration_s
-    return (
-        elapsed_s / 2 + math.sin(w * elapsed_s) / (2 * w),
-        0.5 + 0.5 * math.cos(w * elapsed_s),
-        -0.5 * w * math.sin(w * elapsed_s),
-    )
+    rows = [(0.0, 1.0, 0.0)]
+    gone, rate = 0.0, 1.0
+    while rate > 1e-3:
+        wanted = -steepness * math.sqrt(max(rate * (1.0 - rate), 1e-3))
+        rates = rate, max(rate + wanted * STOP_STEP_S, 0.0)
+        near = (sample(time_s + gone), sample(time_s + gone + rate * STOP_STEP_S))
+        change = min(max(wanted, *(steepest(at, rates) for at in near)), 0.0)
+        after = max(rate + change * STOP_STEP_S, 0.0)
+        gone += 0.5 * (rate + after) * STOP_STEP_S
+        rate = after
+        rows.append((gone, rate, change))
+    rows[0] = (0.0, 1.0, rows[1][2])
+    rows.append((gone, 0.0, 0.0))
+    return Stop(*np.array(rows).T)
 
 
 @dataclass
@@ -365,7 +396,7 @@ class TrajectoryServer:
         zero = np.zeros_like(self.hold)
         self._active: _Active | None = None
         self._reference = Reference(self.hold.copy(), zero, zero)
-        self._stop: tuple[Callable[[float], Reference], float, float, float] | None = None
+        self._stop: tuple[Callable[[float], Reference], float, Stop] | None = None
         self._finished: list[Finished] = []
         self.fault = ""
 
@@ -419,7 +450,7 @@ class TrajectoryServer:
             self._active = None
 
     def _slow_down(self, sample: Callable[[float], Reference], now_s: float) -> None:
-        self._stop = (sample, now_s, now_s, stopping_ramp_s(sample, now_s, self.limits))
+        self._stop = (sample, now_s, stopping(sample, now_s, self.limits))
 
     def _stop_off_path(self, position: Array, velocity: Array, now_s: float) -> None:
         """Hold where the arm is: straight on from the measured state, braking."""
@@ -431,13 +462,13 @@ class TrajectoryServer:
         """Reference at `now_s`; `position`, `velocity`: measured now."""
         active = self._active
         if self._stop is not None:
-            sample, path_s, since_s, duration_s = self._stop
-            gone, rate, change = _ramp(now_s - since_s, duration_s)
-            at = sample(path_s + gone)
+            sample, since_s, stop = self._stop
+            gone, rate, change = stop.at(now_s - since_s)
+            at = sample(since_s + gone)
             self._reference = Reference(
                 at.position, at.velocity * rate, at.velocity * change + at.acceleration * rate**2
             )
-            if now_s - since_s >= duration_s:
+            if now_s - since_s >= stop.duration_s:
                 self._rest(at.position)
         elif active is not None and now_s >= active.spline.start_s:
             self._reference = active.spline.sample(now_s)
@@ -456,7 +487,7 @@ class TrajectoryServer:
         moving = bool(np.abs(velocity).max() > self.defaults.stopped_radps)
         if active.canceling:
             assert self._stop is not None
-            if now_s - self._stop[2] >= self._stop[3] and not moving:
+            if now_s - self._stop[1] >= self._stop[2].duration_s and not moving:
                 self._end(active.goal.goal_id, Ending.CANCELED, Code.SUCCESSFUL, "cancelled; the arm stands still")
                 self._active = None
             return

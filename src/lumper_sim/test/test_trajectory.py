@@ -19,7 +19,7 @@ from lumper_sim.trajectory import (
     Spline,
     Tolerance,
     TrajectoryServer,
-    stopping_ramp_s,
+    stopping,
 )
 
 NAMES = ("a", "b")
@@ -275,6 +275,29 @@ def test_a_stop_keeps_within_the_acceleration_limits(distance: float, when: floa
     assert max(np.abs(r.acceleration).max() for r in trace) <= 6.0 + 1e-6
 
 
-def test_a_ramp_from_standstill_is_short() -> None:
+@given(st.floats(0.5, 1.8), st.floats(0.05, 0.95), st.floats(0.3, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_a_stop_of_a_path_at_its_limits_stays_within_them(distance: float, when: float, share: float) -> None:
+    """A path that itself accelerates and brakes with a share of what the arm can: braking gives way where both would be too much."""
+    accel = share * LIMITS.max_accel_radps2
+    half = math.sqrt(distance / accel[0])
+
+    def sample(t: float) -> Reference:
+        t = min(max(t, 0.0), 2.0 * half)
+        sign = 1.0 if t < half else -1.0
+        v = accel * (t if t < half else 2.0 * half - t)
+        q = 0.5 * accel * t**2 if t < half else accel * half**2 - 0.5 * accel * (2.0 * half - t) ** 2
+        return Reference(q, v, sign * accel)
+
+    stop = stopping(sample, 2.0 * half * when, LIMITS)
+    for i, (gone, rate, change) in enumerate(zip(stop.gone_s, stop.rate, stop.change, strict=True)):
+        at = sample(2.0 * half * when + gone)
+        beyond = np.abs(at.velocity * change + at.acceleration * rate**2) / LIMITS.max_accel_radps2
+        assert float(beyond.max()) <= 1.0 + 1e-9, (i, rate, change)
+    assert np.all(np.diff(stop.rate) <= 0.0) and stop.rate[-1] == 0.0
+    assert stop.duration_s < 1.0
+
+
+def test_a_stop_from_standstill_is_short() -> None:
     still = Reference(np.zeros(2), np.zeros(2), np.zeros(2))
-    assert stopping_ramp_s(lambda t: still, 0.0, LIMITS) == pytest.approx(0.05)
+    assert stopping(lambda t: still, 0.0, LIMITS).duration_s < 0.08
