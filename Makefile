@@ -43,6 +43,7 @@ help:
 build: build/.built
 
 build/.built: $(SOURCES)
+	@[ -n "$(PYTHON)" ] || { echo "lumper: CPython 3.11 is needed, no python3 was found on PATH: apt install python3.11"; exit 2; }
 	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS)
 	@echo "lumper: building with colcon …"
 	@mkdir -p build && touch build/.started

@@ -67,7 +67,7 @@ def run(*command: str) -> None:
         fail(f"`{' '.join(command[:4])} …` failed with exit code {done.returncode}; its output is above")
 
 
-def fingerprint(files: list[Path], with_ros: bool) -> str:
+def fingerprint(files: "list[Path]", with_ros: bool) -> str:
     digest = hashlib.sha256(f"{sys.version}{with_ros}".encode())
     for file in [*files, Path(__file__)]:
         digest.update(file.read_bytes())
