@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pinocchio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from lumper_bringup.urdf import FIXED, Joint, UrdfError, parse, positions_of, transform
-
-pinocchio = pytest.importorskip("pinocchio")
 
 ARM = Path(__file__).resolve().parents[3] / "config" / "robot" / "lumper_arm.urdf"
 
