@@ -51,14 +51,14 @@ class Observer:
 
             self.node.create_subscription(resolve_type(row.type), name, store, qos(row.profile))
 
-    def call(self, name: str, timeout_s: float = 10.0, **fields: Any) -> Any:
-        kind = resolve_type(SERVICES[name].type)
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(timeout_s), f"no server for {name}"
+    def call(self, service: str, timeout_s: float = 10.0, **fields: Any) -> Any:
+        kind = resolve_type(SERVICES[service].type)
+        client = self.node.create_client(kind, service)
+        assert client.wait_for_service(timeout_s), f"no server for {service}"
         done = threading.Event()
         future = client.call_async(kind.Request(**fields))
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(timeout_s), f"{name} did not answer"
+        assert done.wait(timeout_s), f"{service} did not answer"
         return future.result()
 
     def send(self, name: str, timeout_s: float = 30.0, **fields: Any) -> Any:

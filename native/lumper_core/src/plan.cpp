@@ -160,7 +160,12 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
   const auto reject = [&](Rejection rejection) { rejected.emplace(rejection.carton_id, std::move(rejection)); };
   const auto barred = [&](uint32_t id) -> bool {
     if (std::find(request.skip.begin(), request.skip.end(), id) != request.skip.end()) {
-      reject({id, Reason::kSkippedByPerson, 0.0, 0.0, {}, "skipped by a person"});
+      reject({id,
+              Reason::kSkippedByPerson,
+              0.0,
+              0.0,
+              {},
+              "left where it is: a question about it was answered so, or timed out"});
       return true;
     }
     const auto failed = request.failed.find(id);

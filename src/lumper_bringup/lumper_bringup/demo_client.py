@@ -51,7 +51,8 @@ class Client:
 
     def __init__(self, options: Options, launcher: "subprocess.Popen[bytes]", started_s: float, key: bytes) -> None:
 
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        # The words of the command line are the demonstration's own: name:=value is an argument of the launch file.
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node(DEMO)
         self._spinner = Spinner(rclpy.get_default_context())
         self._spinner.add(self.node)
