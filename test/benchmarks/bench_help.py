@@ -66,10 +66,9 @@ def operate(browser: Browser, url: str, running: Callable[[], bool]) -> int:
                 tab.press("try carton", 5.0)
                 tab.wait("!document.body.innerText.includes('try carton')", 10.0)
                 answered += 1
-        except (AssertionError, OSError):
-            # The question was closed meanwhile, or the page has gone with the job.
-            if running():
-                time.sleep(1.0)
+        except AssertionError as late:
+            # Closed meanwhile: looked at again.
+            print(f"  {str(late).splitlines()[0]}")
         time.sleep(0.3)
     return answered
 
