@@ -6,8 +6,6 @@ question and answers "try again". The rest of the job is the robot's own.
 """
 
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "test" / "system"), str(ROOT / "src" / "lumper_view" / "test")]
 
 from chromium import CHROMIUM, Browser, Tab  # noqa: E402
-from launched import Observer  # noqa: E402
+from launched import Observer, start_demo  # noqa: E402
 
 CARTONS, SEED = 12, 3
 TOKEN = "hill-lamp-27"
@@ -77,17 +75,10 @@ def job(folder: Path, browser: Browser | None) -> tuple[dict[str, Any], int]:
     """One job whose first grasps do not seal: its report, and answers given through the page."""
     folder.mkdir()
     report = folder / "report.json"
-    command = [sys.executable, "-m", "lumper_bringup.demo", "--report", str(report)]
-    command += ["--cartons", str(CARTONS), "--seed", str(SEED), f"config:={configured(folder)}"]
-    demo = subprocess.Popen(
-        command, env={**os.environ, "ROS_LOG_DIR": str(folder / "log")}, stdout=subprocess.PIPE, text=True
+    demo, domain_id, page = start_demo(
+        report, "--cartons", str(CARTONS), "--seed", str(SEED), f"config:={configured(folder)}"
     )
-    assert demo.stdout is not None
-    first = demo.stdout.readline() + demo.stdout.readline()
-    domain, page = re.search(r"ROS_DOMAIN_ID=(\d+)", first), re.search(r"http://\S+", first)
-    assert domain is not None and page is not None, first
-    threading.Thread(target=demo.stdout.read, daemon=True).start()
-    see = Observer(int(domain[1]))
+    see = Observer(domain_id)
     answered = 0
     try:
         see.watch("assist/request")
@@ -96,7 +87,7 @@ def job(folder: Path, browser: Browser | None) -> tuple[dict[str, Any], int]:
         hands.start()
         if browser is not None:
             see.wait(lambda: "assist/request" in see.newest or demo.poll() is not None, 200.0, "a question")
-            answered = operate(browser, page[0], lambda: demo.poll() is None)
+            answered = operate(browser, page, lambda: demo.poll() is None)
         demo.wait()
         hands.join()
     finally:

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import results
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "system"))
 
-from launched import Observer, node_processes  # noqa: E402
+from launched import Observer, node_processes, start_demo  # noqa: E402
 
 from lumper_ros.interfaces import TOPICS, resolve_type  # noqa: E402
 from lumper_ros.qos import qos  # noqa: E402
@@ -161,15 +160,8 @@ class Faults:
 def job(seed: int, folder: Path, faults: Faults) -> tuple[dict[str, Any], int]:
     """One demonstration under faults: its report, and motions that were done twice."""
     report = folder / f"report-{seed}.json"
-    command = [sys.executable, "-m", "lumper_bringup.demo", "--headless", "--report", str(report)]
-    command += ["--cartons", str(CARTONS), "--seed", str(seed), "--load", "mixed"]
-    environment = {**os.environ, "ROS_LOG_DIR": str(folder / "log")}
-    demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert demo.stdout is not None
-    found = re.search(r"ROS_DOMAIN_ID=(\d+)", demo.stdout.readline())
-    assert found is not None, "the demonstration did not say its domain"
-    threading.Thread(target=demo.stdout.read, daemon=True).start()
-    listener = Listener(int(found[1]))
+    demo, domain_id, _ = start_demo(report, "--headless", "--cartons", str(CARTONS), "--seed", str(seed))
+    listener = Listener(domain_id)
     try:
         while not listener.moved and demo.poll() is None:
             time.sleep(0.1)

@@ -1,6 +1,7 @@
 """The launched system for tests: the real launch file, real nodes, real DDS, its own domain and state folder."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,22 @@ def node_processes(pid: int) -> dict[str, psutil.Process]:
             if (name := node_name(child)) is not None:
                 found.setdefault(name, child)
     return found
+
+
+def start_demo(report: Path, *words: str) -> "tuple[subprocess.Popen[str], int, str]":
+    """The demonstration as a child process, its ROS domain, and the address of its page ("" without one)."""
+    command = [sys.executable, "-m", "lumper_bringup.demo", "--report", str(report), *words]
+    environment = {**os.environ, "ROS_LOG_DIR": str(report.parent / "log")}
+    demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    said = demo.stdout.readline()
+    domain, page = re.search(r"ROS_DOMAIN_ID=(\d+)", said), None
+    assert domain is not None, f"the demonstration did not say its domain: {said}"
+    if "--headless" not in words:
+        page = re.search(r"http://\S+", demo.stdout.readline())
+        assert page is not None, "the demonstration did not say its page"
+    threading.Thread(target=demo.stdout.read, daemon=True).start()
+    return demo, int(domain[1]), page[0] if page else ""
 
 
 class System:
