@@ -53,14 +53,20 @@ class Observer:
             self.node.create_subscription(resolve_type(row.type), name, store, qos(row.profile))
 
     def call(self, service: str, timeout_s: float = 10.0, **fields: Any) -> Any:
+        """The answer to a request, which may arrive more than once: a server that does not know this client's reader yet
+        answers into the void.
+        """
         kind = resolve_type(SERVICES[service].type)
         client = self.node.create_client(kind, service)
         assert client.wait_for_service(timeout_s), f"no server for {service}"
-        done = threading.Event()
-        future = client.call_async(kind.Request(**fields))
-        future.add_done_callback(lambda _: done.set())
-        assert done.wait(timeout_s), f"{service} did not answer"
-        return future.result()
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s:
+            done = threading.Event()
+            future = client.call_async(kind.Request(**fields))
+            future.add_done_callback(lambda _, done=done: done.set())
+            if done.wait(min(2.0, timeout_s)):
+                return future.result()
+        raise AssertionError(f"{service} did not answer within {timeout_s} s")
 
     def send(self, name: str, timeout_s: float = 30.0, **fields: Any) -> Any:
         """Send a goal; returns (goal handle, future of the result)."""
