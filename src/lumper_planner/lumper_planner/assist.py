@@ -13,6 +13,8 @@ from lumper_ros.core import Publish, Severity
 
 # Options of a NO_REMOVABLE_CARTON question.
 LEAST_BAD_SHOWN = 3
+# So many faces may be read as one carton.
+MOST_AS_ONE = 8
 # A pick that a person decided on against the analysis is pulled no faster than this.
 FORCED_SPEED_MPS = 0.1
 
@@ -29,8 +31,14 @@ def option(
     default: bool = False,
     pick: PlannedPick | None = None,
     centres: Sequence[Sequence[float]] = (),
+    choose: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
-    """One answer that is offered. `pick`, `centres`: what would be done, and where the cartons were when asked."""
+    """One answer that is offered.
+
+    Args:
+        pick, centres: what would be done, and where the cartons were when asked.
+        choose: the answer must name so many of the cartons, from - to; (0, 0) = the option stands for all of them.
+    """
 
     def finite(value: float | None) -> float | None:
         return None if value is None or not math.isfinite(value) else float(value)
@@ -39,6 +47,7 @@ def option(
         "key": key,
         "text": text,
         "carton_ids": [int(carton) for carton in carton_ids],
+        "choose": list(choose),
         "risk_s": finite(risk_s),
         "predicted_s": finite(predicted_s),
         "is_safe_default": default,
@@ -112,11 +121,15 @@ def ask_nothing_removable(unloading: Unloading) -> None:
                 centres=[places[carton] for carton in ids],
             )
         )
-    remaining = [carton for carton in choice.picture.ids if carton not in set(unloading.require_job().skipped)]
+    skipped = set(unloading.require_job().skipped)
+    remaining = sorted((i for i in choice.picture.ids if i not in skipped), key=lambda i: (places[i][0], i))
+    options.append(
+        option("skip", "leave some cartons and go on with the others", remaining, choose=(1, len(remaining)))
+    )
+    if len(remaining) > 1:
+        options.append(option("treat_as_one", "some of these are one carton", remaining, choose=(2, MOST_AS_ONE)))
     options += [
-        option("skip", "leave the cartons that are named and go on with the others", remaining),
-        option("treat_as_one", "two or more of these are one carton", remaining),
-        option("treat_as_two", "this is two cartons", remaining),
+        option("treat_as_two", "one of these is two cartons", remaining, choose=(1, 1)),
         option("i_moved_it", "I have changed the load by hand: look again", remaining),
         option("drive_back", "drive back a little, then look again"),
         option("look_again", "look again"),
@@ -141,11 +154,18 @@ def ask_carton(unloading: Unloading, code: int, carton_ids: Sequence[int], why: 
     if set(carton_ids) <= unloading.require_job().asked_about():
         return
     name = _names(carton_ids)
+    around = _around(unloading, carton_ids)
     options = [
         option("take", f"try {name} again", carton_ids),
         option("skip", f"leave {name}", carton_ids, default=True),
-        option("treat_as_two", f"{name} is two cartons", carton_ids),
-        option("treat_as_one", f"{name} and a neighbour are one carton", carton_ids),
+        option("treat_as_two", f"{name} is two cartons", carton_ids)
+        if len(carton_ids) == 1
+        else option("treat_as_two", "one of these is two cartons", carton_ids, choose=(1, 1)),
+        *(
+            [option("treat_as_one", f"{name} and others are one carton", around, choose=(2, MOST_AS_ONE))]
+            if len(around) > 1
+            else []
+        ),
         option("i_moved_it", f"I have moved {name}: look again", carton_ids),
         option("drive_back", "drive back a little, then try again", carton_ids),
         option("look_again", "look again, then try again", carton_ids),
@@ -186,8 +206,8 @@ def refusal(unloading: Unloading, question_id: str, key: str, carton_ids: Sequen
     named = set(map(int, carton_ids))
     present = set(unloading.world.picture.ids) if unloading.world.picture is not None else set()
     if key == "treat_as_one":
-        if len(named) < 2:
-            return "carton_ids: treat_as_one needs the ids of two or more cartons"
+        if not 2 <= len(named) <= MOST_AS_ONE:
+            return f"carton_ids: treat_as_one needs the ids of two or more cartons, at most {MOST_AS_ONE}"
         if not named <= present:
             return f"carton_ids: {sorted(named - present)[:8]} are not in the present wall"
         return ""
@@ -274,6 +294,18 @@ def expire(unloading: Unloading) -> None:
     default = next(item for item in question.options if item["is_safe_default"])
     unloading.emit("assist.expired", f"nobody answered in time: {default['key']} is taken", Severity.WARN)
     answer(unloading, default["key"], default["carton_ids"], TIMEOUT)
+
+
+def _around(unloading: Unloading, carton_ids: Sequence[int]) -> list[int]:
+    """These cartons, and those that touch one of them in the present wall."""
+    wall = unloading.world.wall
+    ids = [int(carton) for carton in carton_ids]
+    touching: set[int] = set()
+    for carton in () if wall is None else wall.cartons:
+        if carton.id in ids:
+            touching |= {*carton.neighbours, *carton.supported_by, *carton.supports}
+    present = set() if wall is None else {carton.id for carton in wall.cartons}
+    return [*ids, *sorted((touching & present) - set(ids))]
 
 
 def _forgive(unloading: Unloading, ids: Iterable[int]) -> None:

@@ -24,7 +24,9 @@ class OpenQuestion:
     question_id: str
     code: int
     text: str
-    options: list[dict[str, Any]]  # AssistOption fields, and "pick": plain PlannedPick where the option has one
+    options: list[
+        dict[str, Any]
+    ]  # AssistOption fields ("choose": its min and max), and "pick": plain PlannedPick where the option has one
     carton_ids: list[int]
     wall_version: int
     plan_id: str
@@ -134,7 +136,11 @@ def job_from_record(record: Mapping[str, Any]) -> JobRecord:
     if values.get("question") is not None:
         values["question"] = OpenQuestion(**values["question"])
     values["waiting_questions"] = [OpenQuestion(**item) for item in values.get("waiting_questions", ())]
-    return JobRecord(**values)
+    job = JobRecord(**values)
+    for question in job.questions():
+        for option in question.options:
+            option["choose"]
+    return job
 
 
 def to_plain(message: Any) -> Any:

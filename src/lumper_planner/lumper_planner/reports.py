@@ -45,6 +45,8 @@ def request_message(question: OpenQuestion, job: JobRecord, now_s: float) -> Ass
             key=option["key"],
             text=option["text"],
             carton_ids=option["carton_ids"],
+            choose_min=option["choose"][0],
+            choose_max=min(option["choose"][1], 255),
             risk_s=math.nan if option["risk_s"] is None else option["risk_s"],
             predicted_s=math.nan if option["predicted_s"] is None else option["predicted_s"],
             is_safe_default=option["is_safe_default"],

@@ -35,6 +35,19 @@ def test_the_question_says_what_why_and_at_what_risk() -> None:
     assert world.state().phase == JobState.ASKING and world.state().text == question.text
 
 
+def test_every_option_says_how_many_cartons_its_answer_names_and_takes_an_answer_made_so() -> None:
+    for option in jammed()[0].questions[-1].options:
+        world, _ = jammed()
+        if option.choose_max:
+            assert 0 < option.choose_min <= min(option.choose_max, len(option.carton_ids)), option.key
+            assert not world.answer(option.key, option.carton_ids[: option.choose_min - 1]).accepted, option.key
+            ids = option.carton_ids[: option.choose_min]
+        else:
+            ids = option.carton_ids
+        response = world.answer(option.key, ids)
+        assert response.accepted, f"{option.key}: {response.text}"
+
+
 def test_take_is_carried_out_slowly_and_counted() -> None:
     world, goal = jammed()
     assert world.answer("take", [901]).accepted

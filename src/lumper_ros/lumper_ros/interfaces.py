@@ -146,7 +146,9 @@ TOPICS: dict[str, Topic] = {
             0.6,
             "on change, >= 5",
         ),
-        Topic("assist/request", _MSG + "AssistRequest", Profile.LATCHED, (PLANNER,), (PANEL,), None, "on change"),
+        Topic(
+            "assist/request", _MSG + "AssistRequest", Profile.LATCHED, (PLANNER,), (MARKERS, PANEL), None, "on change"
+        ),
         Topic(
             "events",
             _MSG + "Event",

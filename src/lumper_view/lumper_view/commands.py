@@ -47,6 +47,7 @@ class Press:
     speed: float = 1.0
     question_id: str = ""
     option: int = -1  # place in the question's options
+    carton_ids: tuple[int, ...] = ()  # named, where the option wants a choice
 
 
 def call(
@@ -83,7 +84,7 @@ def call(
         return CallService("job/command", tag, command)
     if press.act is Act.ANSWER and question is not None:
         option = question.options[press.option]
-        ids = [int(i) for i in option.carton_ids]
+        ids = sorted(set(press.carton_ids)) if option.choose_max else [int(i) for i in option.carton_ids]
         answer = AnswerAssist.Request(question_id=press.question_id, option_key=option.key, carton_ids=ids)
         answer.auth = auth("assist/answer", question_id=press.question_id, option_key=option.key, carton_ids=ids)
         return CallService("assist/answer", tag, answer)

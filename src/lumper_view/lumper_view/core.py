@@ -10,6 +10,7 @@ from lumper_ros.convert import inverse, matrix_of
 from lumper_ros.core import NOTHING, Core, Diagnose, Effect, Effects, Emit, Now, Publish, Severity
 from lumper_ros.robot import Robot, Trailer
 from lumper_view import scene as sc
+from lumper_view import words
 from lumper_view.commands import Act, Press, call
 from lumper_view.markers import MarkerBook
 from lumper_view.panel_model import PanelModel
@@ -28,7 +29,7 @@ from lumper_view.sessions import (
 
 SCAN_MAX_AGE_S = 0.5
 STOP_REPEAT_S = 1.0
-_STATES = frozenset(("plan", "job/state", "safety/state", "conveyor/state", "motion/state"))
+_STATES = frozenset(("plan", "job/state", "safety/state", "conveyor/state", "motion/state", "assist/request"))
 
 
 class SceneKeeper:
@@ -81,6 +82,7 @@ class SceneKeeper:
             sc.unknown_of(wall),
             self.placement.people(cartons, links, now.ros_s, SCAN_MAX_AGE_S),
             sc.safety_field(self.newest.get("safety/state"), self.placement.arm_points(links)),
+            sc.asked_of(self.newest.get("assist/request")),
         )
 
     def _held_pose(self, held: tuple[int, ...], links: dict[str, sc.Floats]) -> tuple[sc.Floats, sc.Floats] | None:
@@ -226,7 +228,9 @@ class PanelCore(Core):
             detail = f" to {round(100 * press.speed)} %"
         elif press.act is Act.ANSWER:
             question = self._question_for(press)
-            detail = f": {plain(question.options[press.option].text or question.options[press.option].key, 80)}"
+            option = question.options[press.option]
+            named = f" ({', '.join(map(str, sorted(set(press.carton_ids))))})" if option.choose_max else ""
+            detail = f": {plain(option.text or option.key, 80)}{named}"
             self.model.answering[press.question_id] = operator
         return self._send(session, press, operator, question, detail, now)
 
@@ -256,6 +260,14 @@ class PanelCore(Core):
             raise RefusedError(f"{other} is answering this question right now.")
         if not 0 <= press.option < len(question.options):
             raise RefusedError("This question has no such option.")
+        option = question.options[press.option]
+        named = set(press.carton_ids)
+        if option.choose_max and not (
+            option.choose_min <= len(named) <= option.choose_max and named <= set(option.carton_ids)
+        ):
+            raise RefusedError(
+                f"Say which cartons: {words.how_many(option.choose_min, option.choose_max)} of those shown."
+            )
         return question
 
     def _send(

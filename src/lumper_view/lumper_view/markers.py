@@ -104,7 +104,7 @@ class MarkerBook:
         return marker
 
     def _cartons(self, scene: Scene, reasons: bool) -> None:
-        cartons = scene.cartons
+        cartons, asked = scene.cartons, frozenset(scene.asked)
         rows = (
             np.concatenate([cartons.positions, cartons.quaternions, cartons.sizes], axis=1).tolist()
             if cartons.ids
@@ -127,7 +127,10 @@ class MarkerBook:
                 self._text("order", number, (row[0] - row[7] / 2 - 0.05, row[1], row[2]), str(place), 1.6)
             elif look is Look.HELD:
                 self._text("order", number, (row[0], row[1], row[2] + row[9] / 2 + 0.1), "held", 1.0)
-            elif reasons and look in _TEXT_LOOKS:
+            if carton_id in asked:
+                at = (row[0] - row[7] / 2 - 0.05, row[1], row[2] + row[9] / 4)
+                self._text("asked", number, at, f"#{carton_id}", 0.9)
+            if not place and look is not Look.HELD and reasons and look in _TEXT_LOOKS:
                 words = reason or look.name.lower().replace("_", " ")
                 self._text("reasons", number, (row[0] - row[7] / 2 - 0.03, row[1], row[2]), words, 0.3)
 

@@ -22,9 +22,10 @@ import viser
 
 from lumper_view import page_html as html
 from lumper_view.commands import Act, Press
-from lumper_view.panel_model import QuestionView, View
+from lumper_view.panel_model import OptionView, QuestionView, View
 from lumper_view.scene import Look
 from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
+from lumper_view.words import how_many
 
 T = TypeVar("T")
 Submit = Callable[[Press], None]
@@ -54,7 +55,8 @@ class Controls:
         self._option_buttons: list[Any] = []
         self._shown_question: object = None
         self._operator: str | None = None
-        self._reset_modal: Any = None
+        self._reset_form: _Form | None = None
+        self._choice: _Choice | None = None
         gui = client.gui
         self._style = gui.add_html("", order=-1)
         # Above everything whose height changes: it must not move from under the finger that presses it.
@@ -106,34 +108,31 @@ class Controls:
         self._press(Act.SIGN_IN, name=self.name.value, token=token)
 
     def _ask_reset(self) -> None:
-        if self._reset_modal is not None:
+        if self._reset_form is not None:
             return
-        modal = self.client.gui.add_modal("Reset after a stop")
-        self._reset_modal = modal
-        with modal:
-            self.client.gui.add_html(
-                '<div class="lm lm-why">Look at the robot and its surroundings first. A reset does not start it.</div>'
-            )
-            who = self.client.gui.add_text("Who", self._operator or "")
-            why = self.client.gui.add_text("Why", "", hint=f"3 to {MAX_REASON} characters")
-            confirm = self._plain_button("↺ Reset now", "full", 10, "blue")
-            cancel = self._plain_button("Cancel", "full", 11, "gray")
-        self._restyle()
-        added = (confirm._impl.uuid, cancel._impl.uuid)
+        form = self._reset_form = _Form(self, 24)
+        form.html("Look at the robot and its surroundings first. A reset does not start it.")
+        gui = self.client.gui
+        who = form.keep(gui.add_text("Who", self._operator or "", order=form.next()))
+        why = form.keep(gui.add_text("Why", "", hint=f"3 to {MAX_REASON} characters", order=form.next()))
 
         def close() -> None:
-            for uuid in added:
-                self._kinds.pop(uuid, None)
-            self._reset_modal = None
-            modal.close()
+            self._reset_form = None
+            form.close()
 
         def send() -> None:
             name, reason = who.value, why.value
             close()
             self._press(Act.RESET, name=name, reason=reason)
 
-        _on_press(confirm, send)
-        _on_press(cancel, close)
+        form.button("↺ Reset now", "full", "blue", send)
+        form.button("Cancel", "full", "gray", close)
+        self._restyle()
+
+    def _ask_which(self, option: OptionView, below: float, answer: Callable[..., None]) -> None:
+        if self._choice is not None:
+            self._choice.close()
+        self._choice = _Choice(self, option, below, answer)
 
     def update(self, view: View, session: Session) -> None:
         """Show this browser's own part of the view."""
@@ -169,6 +168,8 @@ class Controls:
                 self._kinds.pop(button._impl.uuid, None)
                 button.remove()
             self._option_buttons = []
+            if self._choice is not None:
+                self._choice.close()
             if question is not None:
                 self._add_options(question)
             self._restyle()
@@ -180,9 +181,81 @@ class Controls:
         for place, option in enumerate(question.options):
             sign = "◎ " if option.is_default else ""
             label = f"{sign}{option.label} ({option.detail})"
-            button = self._plain_button(label, "option", 5 + place / 100, "orange")
-            _on_press(button, partial(self._press, Act.ANSWER, question_id=question.question_id, option=place))
+            button = self._plain_button(label, "option", 5 + place / 5, "orange")
+            answer = partial(self._press, Act.ANSWER, question_id=question.question_id, option=place)
+            _on_press(button, partial(self._ask_which, option, 5 + place / 5, answer) if option.choices else answer)
             self._option_buttons.append(button)
+
+
+class _Form:
+    """Elements that stand below others for a while. Never a window before the page: STOP stays in sight and in reach."""
+
+    def __init__(self, controls: Controls, below: float) -> None:
+        self._controls, self._order = controls, below
+        self._elements: list[Any] = []
+
+    def next(self) -> float:
+        """Order of the next element."""
+        self._order += 0.001
+        return self._order
+
+    def keep(self, element: Any) -> Any:
+        self._elements.append(element)
+        return element
+
+    def html(self, text: str) -> None:
+        content = f'<div class="lm lm-why">{escape(text)}</div>'
+        self.keep(self._controls.client.gui.add_html(content, order=self.next()))
+
+    def button(self, label: str, kind: str, colour: str, act: Callable[[], None]) -> Any:
+        button = self.keep(self._controls._plain_button(label, kind, self.next(), colour))
+        _on_press(button, act)
+        return button
+
+    def close(self) -> None:
+        for element in self._elements:
+            self._controls._kinds.pop(element._impl.uuid, None)
+            element.remove()
+        self._elements = []
+
+
+class _Choice:
+    """Which cartons an answer is about: a large button for each, by its id."""
+
+    def __init__(self, controls: Controls, option: OptionView, below: float, answer: Callable[..., None]) -> None:
+        self._controls, self._option, self._answer = controls, option, answer
+        self._chosen: set[int] = set()
+        form = self._form = _Form(controls, below)
+        count = how_many(option.choose_min, option.choose_max)
+        form.html(f"Which? Choose {count}. In the picture each carton bears its number, like #{option.choices[0]}.")
+        self._toggles = {
+            carton_id: form.button(_unchosen(carton_id), "third", "gray", partial(self._toggle, carton_id))
+            for carton_id in option.choices
+        }
+        self._confirm = form.button("✔ Answer", "half", "blue", self._send)
+        self._confirm.disabled = True
+        form.button("Cancel", "half", "gray", self.close)
+        controls._restyle()
+
+    def _toggle(self, carton_id: int) -> None:
+        self._chosen ^= {carton_id}
+        toggle, chosen = self._toggles[carton_id], carton_id in self._chosen
+        toggle.label, toggle.color = (f"☑ #{carton_id}", "green") if chosen else (_unchosen(carton_id), "gray")
+        _set_disabled(self._confirm, not self._option.choose_min <= len(self._chosen) <= self._option.choose_max)
+
+    def _send(self) -> None:
+        self.close()
+        self._answer(carton_ids=tuple(sorted(self._chosen)))
+
+    def close(self) -> None:
+        """Take it away, unanswered."""
+        self._controls._choice = None
+        self._form.close()
+        self._controls._restyle()
+
+
+def _unchosen(carton_id: int) -> str:
+    return f"☐ #{carton_id}"
 
 
 def _set_disabled(button: Any, disabled: bool) -> None:

@@ -136,7 +136,7 @@ class SceneDrawer:
         with self._server.atomic():
             self._draw_links(links)
             self._draw_bodies(bodies)
-            self._draw_cartons(scene.cartons)
+            self._draw_cartons(scene.cartons, scene.asked)
             self._draw_arrows(scene.arrows)
             self._draw_unknown(scene.unknown)
             self._draw_people(scene.people)
@@ -173,7 +173,9 @@ class SceneDrawer:
                     handle = self._handles[body.name]
                 handle.position, handle.wxyz = body.transform[:3, 3], rotation
 
-    def _draw_cartons(self, cartons: Cartons) -> None:
+    def _draw_cartons(self, cartons: Cartons, asked: tuple[int, ...]) -> None:
+        if self._changed("asked", asked) or cartons is not self._cartons:
+            self._carton_labels(cartons, frozenset(asked))
         if cartons is self._cartons:
             return
         self._cartons = cartons
@@ -202,7 +204,6 @@ class SceneDrawer:
                 )
         lines, line_colours = carton_lines(cartons)
         self._lines("carton_lines", lines, line_colours, 0.008)
-        self._order_labels(cartons)
 
     def _lines(self, name: str, points: NDArray[Any], colours: Any, thickness: float) -> None:
         """A set of line segments, replaced as a whole where their number changes."""
@@ -214,14 +215,17 @@ class SceneDrawer:
         if len(points):
             self._handles[name] = self._scene.add_line_segments(f"/{name}", points, colours, thickness=thickness)
 
-    def _order_labels(self, cartons: Cartons) -> None:
+    def _carton_labels(self, cartons: Cartons, asked: frozenset[int]) -> None:
+        """The cartons' ids while a person is asked about them, else their places in the plan."""
         wanted: dict[int, tuple[str, tuple[float, float, float]]] = {}
         for row, place in enumerate(cartons.order):
-            if 0 < place <= MAX_ORDER_LABELS and cartons.looks[row] is not Look.HELD:
-                x, y, z = cartons.positions[row]
-                wanted[cartons.ids[row]] = (str(place), (x - cartons.sizes[row][0] / 2 - 0.05, y, z))
+            x, y, z = cartons.positions[row]
+            front = (x - cartons.sizes[row][0] / 2 - 0.05, y, z)
+            if cartons.ids[row] in asked:
+                wanted[cartons.ids[row]] = (f"#{cartons.ids[row]}", front)
+            elif 0 < place <= MAX_ORDER_LABELS and cartons.looks[row] is not Look.HELD:
+                wanted[cartons.ids[row]] = (str(place), front)
             elif cartons.looks[row] is Look.HELD:
-                x, y, z = cartons.positions[row]
                 wanted[cartons.ids[row]] = ("held", (x, y, z))
         for carton_id in [i for i in self._labels if i not in wanted]:
             self._labels.pop(carton_id).remove()

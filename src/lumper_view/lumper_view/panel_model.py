@@ -12,6 +12,7 @@ from lumper_ros import interfaces
 from lumper_ros.convert import seconds
 from lumper_ros.core import Now
 from lumper_view import words
+from lumper_view.scene import MAX_ASKED
 from lumper_view.sessions import plain
 from lumper_view.words import Headline
 
@@ -59,6 +60,9 @@ class OptionView:
     label: str
     detail: str
     is_default: bool
+    choices: tuple[int, ...] = ()  # cartons of which the answer names `choose_min` to `choose_max`; empty = no choice
+    choose_min: int = 0
+    choose_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +363,11 @@ def _option(option: Any) -> OptionView:
         parts.append("risk not known")
     if math.isfinite(option.predicted_s) and option.predicted_s > 0:
         parts.append(f"takes {words.minutes(option.predicted_s)}")
+    least, most = int(option.choose_min), int(option.choose_max)
+    if most:
+        choices = tuple(int(i) for i in option.carton_ids[:MAX_ASKED])
+        parts.append("you say which")
+        return OptionView(option.key, label, ", ".join(parts), bool(option.is_safe_default), choices, least, most)
     if option.carton_ids:
         parts.append("carton " + ", ".join(str(i) for i in list(option.carton_ids)[:6]))
     return OptionView(option.key, label, ", ".join(parts), bool(option.is_safe_default))

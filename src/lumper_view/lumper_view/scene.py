@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MAX_CARTONS = 2000
+MAX_ASKED = 40
 SAFETY_FIELD_CORNERS = 64
 
 
@@ -142,6 +143,7 @@ class Scene:
     unknown: tuple[tuple[Floats, Floats], ...] = ()  # (centre, size) of boxes that nothing has looked into
     people: Floats = field(default_factory=lambda: np.zeros((0, 2)))  # (k, 2) on the floor
     safety: SafetyField | None = None
+    asked: tuple[int, ...] = ()  # cartons that an answer may name: shown with their ids
 
 
 NO_CARTONS = Cartons((), np.zeros((0, 3)), np.zeros((0, 4)), np.zeros((0, 3)), (), (), ())
@@ -302,6 +304,15 @@ def unknown_of(wall: Any | None) -> tuple[tuple[Floats, Floats], ...]:
         if np.isfinite(low).all() and np.isfinite(high).all() and (high > low).all():
             boxes.append(((low + high) / 2, high - low))
     return tuple(boxes)
+
+
+def asked_of(request: Any | None) -> tuple[int, ...]:
+    """Ids of the cartons that the open question is about, those of its options first; at most MAX_ASKED."""
+    if request is None or not request.open:
+        return ()
+    ids = dict.fromkeys(int(i) for option in request.options for i in option.carton_ids[:MAX_ASKED])
+    ids |= dict.fromkeys(int(i) for i in request.carton_ids)
+    return tuple(ids)[:MAX_ASKED]
 
 
 def safety_field(state: Any | None, arm_points: Floats) -> SafetyField | None:

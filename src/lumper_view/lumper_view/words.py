@@ -196,6 +196,13 @@ def minutes(duration_s: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def how_many(least: int, most: int) -> str:
+    """A range of counts: "1", "2 or more", "1 to 8"."""
+    if least == most:
+        return str(least)
+    return f"{least} or more" if most >= 20 else f"{least} to {most}"
+
+
 def percent(fraction: float) -> str:
     hundredths = 100 * fraction
     return f"{hundredths:.0f} %" if math.isfinite(hundredths) else "unknown"

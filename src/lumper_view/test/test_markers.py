@@ -47,6 +47,19 @@ def _shown(array: MarkerArray) -> dict[tuple[str, int], Marker]:
     return shown
 
 
+def test_cartons_that_an_answer_may_name_bear_their_ids_while_it_is_wanted(core: MarkersCore, robot: Robot) -> None:
+    _feed(core, scenario.everything(robot, 20, 1.0) | {"assist/request": scenario.question()})
+    array = _tick(core)
+    assert array is not None
+    assert {key: m.text for key, m in _shown(array).items() if key[0] == "asked"} == {
+        ("asked", i): f"#{i}" for i in (12, 13, 14)
+    }
+    _feed(core, {"assist/request": scenario.question(opened=False)})
+    array = _tick(core, 1.5)
+    assert array is not None
+    assert {(m.ns, m.id) for m in array.markers if m.action == Marker.DELETE} >= {("asked", i) for i in (12, 13, 14)}
+
+
 def test_shows_everything_there_is(core: MarkersCore, robot: Robot) -> None:
     messages = scenario.everything(robot, 60, 1.0)
     _feed(core, messages)

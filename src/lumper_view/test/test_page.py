@@ -101,7 +101,8 @@ def test_stop_and_reset(stage: Stage, tab: Tab) -> None:
     _sign_in(tab)
     tab.wait_text("Signed in as")
     tab.press("Reset …")
-    tab.wait_text("Reset after a stop")
+    tab.wait_text("A reset does not start it")
+    tab.place("STOP")  # nothing stands before it
     tab.screenshot(SHOTS / "panel_reset.png")
     tab.press("Reset now")
     tab.wait_text("Why: please write at least")
@@ -130,6 +131,32 @@ def test_a_question_is_answered_and_the_job_goes_on(stage: Stage, browser: Brows
     other.wait_text("answered by Anna Berg")
     assert not other.js("[...document.querySelectorAll('button')].some(b => b.innerText.includes('They are'))")
     other.close()
+
+
+def test_an_answer_says_which_cartons(stage: Stage, tab: Tab) -> None:
+    stage.peer.tell("ask q-42")
+    tab.wait_text("Leave some")
+    _sign_in(tab)
+    tab.wait_text("Signed in as")
+    tab.press("Leave some")
+    tab.wait_text("Choose 1 to 2")
+    tab.wait_text("#14")
+    tab.press("Cancel")
+    tab.wait("!document.body.innerText.includes('Choose 1 to 2')")
+    tab.press("Leave some")
+    tab.place("STOP")  # nothing stands before it
+    for chosen in ("☐ #12", "☐ #13", "☐ #14"):
+        tab.press(chosen)
+    tab.wait_text("☑ #14")
+    disabled = "[...document.querySelectorAll('button')].find(b => b.innerText.includes('✔ Answer')).disabled"
+    tab.wait(disabled)
+    tab.press("☑ #13")
+    tab.wait(f"!({disabled})")
+    tab.screenshot(SHOTS / "panel_which.png")
+    tab.press("✔ Answer")
+    call = stage.served("assist/answer")
+    assert (call["option_key"], call["carton_ids"], call["fault"]) == ("skip", [12, 14], "")
+    tab.wait_text("going on after the answer")
 
 
 def test_hostile_text_stays_text(stage: Stage, tab: Tab) -> None:

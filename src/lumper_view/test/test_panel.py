@@ -223,11 +223,27 @@ def test_two_people_at_once_and_answers_to_a_closed_question(desk: Desk) -> None
     assert view.question is None and "Anna" in view.last_question
 
 
-@pytest.mark.parametrize(("question_id", "option"), [("q-0", 0), ("", 0), ("q-7", -1), ("q-7", 4), ("q-7", 10**9)])
+@pytest.mark.parametrize(("question_id", "option"), [("q-0", 0), ("", 0), ("q-7", -1), ("q-7", 5), ("q-7", 10**9)])
 def test_answers_that_fit_no_question(desk: Desk, question_id: str, option: int) -> None:
     desk.browser(1, "Anna")
     desk.take("assist/request", scenario.question("q-7"))
     _refused(desk.press(Act.ANSWER, question_id=question_id, option=option))
+
+
+@pytest.mark.parametrize("named", [(), (12, 13, 14), (12, 99), (12, 12, 13, 14, 15)])
+def test_an_answer_that_must_say_which_cartons(desk: Desk, named: tuple[int, ...]) -> None:
+    desk.browser(1, "Anna")
+    desk.take("assist/request", scenario.question("q-7"))
+    view = desk.core.model.view(desk.now)
+    assert view.question is not None
+    some = next(i for i, option in enumerate(view.question.options) if option.choices)
+    assert view.question.options[some].choices == (12, 13, 14)
+    text = _refused(desk.press(Act.ANSWER, question_id="q-7", option=some, carton_ids=named))
+    assert "which cartons: 1 to 2 of those shown" in text
+    effects = desk.press(Act.ANSWER, question_id="q-7", option=some, carton_ids=(14, 12))
+    (call,) = _calls(effects)
+    assert list(call.request.carton_ids) == [12, 14]
+    assert "(12, 14)" in _events(effects)[0].text
 
 
 def test_an_answer_without_reply_may_be_given_again(desk: Desk) -> None:

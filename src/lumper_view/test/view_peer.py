@@ -74,6 +74,8 @@ class Peer:
             for field in ("reason", "speed_scale", "command", "question_id", "option_key"):
                 if hasattr(request, field):
                     line[field] = getattr(request, field)
+            if hasattr(request, "carton_ids"):
+                line["carton_ids"] = list(request.carton_ids)
             print(json.dumps(line), flush=True)
             return response
 

@@ -177,6 +177,15 @@ def question(question_id: str = "q-1", opened: bool = True, expires_s: float = 9
         AssistOption(key="treat_as_one", text="They are one carton", carton_ids=[12, 13], risk_s=2.4, predicted_s=7.0),
         AssistOption(key="treat_as_two", text="They are two cartons", carton_ids=[12, 13], risk_s=6.1, predicted_s=9.0),
         AssistOption(
+            key="skip",
+            text="Leave some",
+            carton_ids=[12, 13, 14],
+            choose_min=1,
+            choose_max=2,
+            risk_s=0.0,
+            predicted_s=1.0,
+        ),
+        AssistOption(
             key="skip", text="Leave them", carton_ids=[12, 13], risk_s=0.0, predicted_s=1.0, is_safe_default=True
         ),
         AssistOption(key="give_up", text="Stop the job", risk_s=math.nan, predicted_s=math.nan),
