@@ -126,7 +126,7 @@ def _run(options: Options, scratch: Path) -> int:
         time.monotonic() - started_s,
         *client.dispatches.total(),
         client.resets,
-        tuple(client.stops),
+        client.stops,
         _deaths(output, written),
         dict(client.events),
     )

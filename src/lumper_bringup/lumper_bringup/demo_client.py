@@ -14,7 +14,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
 from lumper_bringup.demo_permit import PermitWatch
-from lumper_bringup.demo_report import progress
+from lumper_bringup.demo_report import Stop, progress, stops_of
 from lumper_bringup.demo_setup import Options
 from lumper_ros.clients import CHECK_PERIOD_S, GoalSender
 from lumper_ros.interfaces import ACTIONS, DEMO, TOPICS, resolve_type
@@ -75,7 +75,8 @@ class Client:
         self.first_motion_s: float | None = None
         self.realtime_factor: float | None = None
         self.events: Counter[str] = Counter()
-        self.stops: list[str] = []
+        self._stops: list[tuple[float, str]] = []
+        self._shifts: list[float] = []
         self.dispatches = Dispatches()
         self._goal_id = ""
         self._job_id = f"demo-{uuid.uuid4().hex[:12]}"
@@ -123,6 +124,11 @@ class Client:
         """Latched stops during the job that the stand-in for the operator reset."""
         return self._permit.resets - self._resets_before
 
+    @property
+    def stops(self) -> tuple[Stop, ...]:
+        """Stops by safety during the job."""
+        return stops_of(self._stops, self._shifts)
+
     # --- what comes in
 
     def _on_job(self, message: Any) -> None:
@@ -133,9 +139,13 @@ class Client:
 
     def _on_event(self, message: Any) -> None:
         self.events[message.code] += 1
-        stopped = message.code == "safety.mode_changed" and message.severity >= message.WARN
-        if stopped and self._phase == "unloading" and self._job_started is not None:
-            self.stops.append(f"after {self._simulated_s() - self._job_started[1]:.1f} s {message.text}")
+        if self._phase != "unloading" or self._job_started is None:
+            return
+        at_s = self._simulated_s() - self._job_started[1]
+        if message.code == "safety.mode_changed" and message.severity >= message.WARN:
+            self._stops.append((at_s, message.text))
+        elif message.code in ("sim.shifted", "sim.carton_lost"):
+            self._shifts.append(at_s)
 
     def _on_motion(self, message: Any) -> None:
         self.dispatches.take(message.dispatched, message.dispatched_without_permit)

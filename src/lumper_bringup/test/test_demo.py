@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lumper_bringup.demo_client import Dispatches
-from lumper_bringup.demo_report import Job, Physics, Run, clock, progress, render
+from lumper_bringup.demo_report import Job, Physics, Run, clock, progress, render, stops_of
 from lumper_bringup.demo_setup import (
     SetupError,
     choose_domain,
@@ -26,7 +26,10 @@ from lumper_ros.auth import load_key
 
 JOB = Job(0, "NONE", "done", True, 58, 1, 0, 0, 360.0, 580.0, 2, 1, 4.0, {"grasp": 116.0, "carry": 58.0, "wait": 0.0})
 PHYSICS = Physics(total=60, delivered=57, on_conveyor=1, on_floor=2, in_trailer=0, held=0, falls=3)
-STOPS = ("after 12.0 s RUN -> PROTECTIVE_STOP: joint_states 61 ms old",)
+STOPS = stops_of(
+    [(12.0, "RUN -> PROTECTIVE_STOP: joint_states 61 ms old"), (40.0, "RUN -> PROTECTIVE_STOP: wall: cartons 7 moved")],
+    shifts=[19.0, 37.5],
+)
 RUN = Run(60, 1, "mixed", JOB, PHYSICS, "result succeeded", 1.02, 8.0, 9.5, 370.0, 240, 0, stops=STOPS)
 
 
@@ -40,7 +43,8 @@ def test_a_run_that_emptied_the_trailer_is_a_success() -> None:
         "falls per 1,000 cases     50.0",
         "cases per hour            580 (simulated time, 6:00)",
         "seconds per carton        grasp 2.0, carry 1.0",
-        "protective stops          2; after 12.0 s RUN -> PROTECTIVE_STOP: joint_states 61 ms old",
+        "protective stops          2; after 12.0 s RUN -> PROTECTIVE_STOP: joint_states 61 ms old (the physics knows no reason); ",
+        "after 40.0 s RUN -> PROTECTIVE_STOP: wall: cartons 7 moved (a carton was shifted then)",
         "questions to a person     1, 4 s waited",
         "start to first motion     9.5 s",
         "real-time factor          1.02",
@@ -75,6 +79,7 @@ def test_the_report_file_has_the_jobs_counts_at_the_top() -> None:
     report = json.loads(json.dumps(RUN.as_json()))
     assert (report["delivered"], report["empty_confirmed"], report["dispatched_without_permit"]) == (58, True, 0)
     assert (report["physics"]["delivered"], report["falls_per_1000"], report["success"]) == (57, 50.0, True)
+    assert (len(report["stops"]), report["false_stops"]) == (2, 1)
     without_job = replace(RUN, job=None).as_json()
     assert without_job["success"] is False
     assert "delivered" not in without_job

@@ -59,7 +59,8 @@ class PersonGuard:
         """
         if joints.position_rad is not None:
             self._space.set_joints(joints.position_rad, joints.velocity_radps)
-        separation_m = self.separation_m = self._space.separation()
+        separation_m, walked = self._space.nearest()
+        self.separation_m = separation_m
         reaction_s = self.reaction_s
         human_mps = self._space.fastest_person_mps() if np.isfinite(separation_m) else 0.0
         age_s = min(max(0.0, now.ros_s - oldest_stamp_s), 1.0) if np.isfinite(oldest_stamp_s) else 0.0
@@ -78,10 +79,12 @@ class PersonGuard:
         if scale >= 1.0 and not held:
             return None
         limit_m = self.required_m if held else self._scale.required(1.0, reaction_s, mass_kg, human_mps)
+        # What stands there and has not walked may be a carton that was dragged along: the arm treats both alike.
+        who = "person" if walked else "person or unknown object"
         if held or scale <= 0.0:
-            text = f"person: {separation_m:.2f} m from the arm, which moves at {speed_mps:.2f} m/s: stop"
+            text = f"{who}: {separation_m:.2f} m from the arm, which moves at {speed_mps:.2f} m/s: stop"
             return Finding(True, text, limit_m)
-        text = f"person: {separation_m:.2f} m from the arm, full speed needs {limit_m:.2f} m: scale {scale:.2f}"
+        text = f"{who}: {separation_m:.2f} m from the arm, full speed needs {limit_m:.2f} m: scale {scale:.2f}"
         return Finding(False, text, limit_m)
 
     def required_for(self, robot_mps: float, speed_fraction: float, mass_kg: float = 0.0) -> float:
@@ -91,4 +94,4 @@ class PersonGuard:
     def start_anew(self) -> None:
         """Before base and wall are known every carton would be somebody: forget them."""
         self._space.forget_people()
-        self.separation_m = self._space.separation()
+        self.separation_m, _ = self._space.nearest()

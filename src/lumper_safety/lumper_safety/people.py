@@ -75,12 +75,6 @@ class People:
     def tracks(self) -> list[Track]:
         return self._tracks
 
-    def points(self) -> Array:
-        """(n, 2) of all people, in base_link."""
-        if not self._tracks:
-            return np.zeros((0, 2))
-        return np.concatenate([track.points for track in self._tracks])
-
     def fastest_mps(self) -> float:
         """Largest speed measured of anybody who is known long enough to have one."""
         return max((float(np.hypot(*t.velocity)) for t in self._tracks if t.confirmed and not t.hidden), default=0.0)

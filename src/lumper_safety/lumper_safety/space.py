@@ -169,17 +169,21 @@ class Space:
         for people in self.people.values():
             people.forget()
 
-    def separation(self) -> float:
-        """Smallest horizontal distance from anybody to a link of the arm, m; +inf = nobody there.
+    def nearest(self) -> tuple[float, bool]:
+        """Smallest horizontal distance from anybody to a link of the arm, m, +inf = nobody there; and whether that one has
+        moved as only people do.
 
         A person is a column of any height: the horizontal distance is never more than the distance in space.
         """
-        points = np.concatenate([people.points() for people in self.people.values()])
-        if not len(points):
-            return float("inf")
+        tracks = [track for people in self.people.values() for track in people.tracks]
+        if not tracks:
+            return float("inf"), False
         arm = self._arm
-        distances = capsule_distances(points, self.a[arm, :2], self.b[arm, :2], self.radii[arm])
-        return max(0.0, float(distances.min()))
+        points = np.concatenate([track.points for track in tracks])
+        distances = capsule_distances(points, self.a[arm, :2], self.b[arm, :2], self.radii[arm]).min(axis=1)
+        first = int(distances.argmin())
+        of_track = np.repeat(np.arange(len(tracks)), [len(track.points) for track in tracks])
+        return max(0.0, float(distances[first])), tracks[of_track[first]].confirmed
 
     def fastest_person_mps(self) -> float:
         return max(people.fastest_mps() for people in self.people.values())

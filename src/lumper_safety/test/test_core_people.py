@@ -180,6 +180,15 @@ def test_measured_speed_counts_where_the_plan_was_wrong() -> None:
     assert "moves at" in bench.cause(C.PERSON_NEAR).text
 
 
+def test_what_has_not_walked_is_not_called_a_person() -> None:
+    bench = loaded_trailer()
+    bench.people = [(3.3, 0.4)]
+    bench.run(1.0)
+    assert "person or unknown object" in bench.cause(C.PERSON_NEAR).text
+    walk(bench, (3.3, 0.4), (2.6, 0.4))
+    assert bench.cause(C.PERSON_NEAR).text.startswith("person: ")
+
+
 def test_person_who_goes_where_nobody_can_look_is_remembered() -> None:
     """Into the strip that the pile explains: they count until they were seen to leave, or the memory is over."""
     bench = loaded_trailer()

@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 DROP_M = 0.10
+SHIFT_M = 0.05
 TIP_COS = float(np.cos(np.radians(30.0)))
 _REST_MPS = 0.03
 _BELT_M = 0.05
@@ -35,7 +36,8 @@ def reach(rotation: Array, half: Array) -> Array:
 class Accounting:
     """A carton falls when it drops more than 0.10 m or tips more than 30 degrees while neither held nor on the belt.
 
-    It is counted once for each fall, until it has come to rest.
+    It is counted once for each fall, until it has come to rest. In the same way a carton is shifted that moves more than
+    0.05 m from where it rested: something pushed, dragged or dropped it.
     """
 
     def __init__(self, half: Array, position: Array, rotation: Array, belt: Conveyor) -> None:
@@ -43,6 +45,7 @@ class Accounting:
         self._belt = belt
         self._rest_z = position[:, 2].copy()
         self._rest_up = rotation[:, :, 2].copy()
+        self._rest = position.copy()
         count = len(half)
         self.delivered: Flags = np.zeros(count, dtype=bool)
         self.on_belt: Flags = np.zeros(count, dtype=bool)
@@ -52,6 +55,8 @@ class Accounting:
         self._on_floor: Flags = np.zeros(count, dtype=bool)
         self._in_trailer: Flags = np.ones(count, dtype=bool)
         self.falls = 0
+        self._shifting: Flags = np.zeros(count, dtype=bool)
+        self.shifted: list[int] = []  # cartons whose shifts nobody has told yet
 
     def update(
         self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
@@ -79,6 +84,11 @@ class Accounting:
         follow = excused | self._falling
         self._rest_z[follow], self._rest_up[follow] = position[follow, 2], up[follow]
         self._falling &= speed_mps > _REST_MPS
+        shifted = (np.linalg.norm(position - self._rest, axis=1) > SHIFT_M) & ~excused & ~self._shifting
+        self.shifted += np.flatnonzero(shifted).tolist()
+        self._shifting = (self._shifting | shifted) & ~excused & (speed_mps > _REST_MPS)
+        settled = excused | shifted | self._shifting
+        self._rest[settled] = position[settled]
         self._on_floor = self._fallen & (bottom < 0.05) & ~excused
         self._in_trailer = (position[:, 0] > 0.0) & ~excused
         return arrived

@@ -34,6 +34,7 @@ from lumper_ros.core import (
     Severity,
 )
 from lumper_sim import messages
+from lumper_sim.accounting import SHIFT_M
 from lumper_sim.camera import CameraSpec, DepthCamera, View, colours
 from lumper_sim.detector import Detections, Detector, DetectorSpec
 from lumper_sim.drive import DriveEnd, DriveError
@@ -306,6 +307,11 @@ class SimCore(Core):
             for carton in world.lost
         ]
         world.lost.clear()
+        effects += [
+            Emit("sim.shifted", f"carton {carton} moved {SHIFT_M:.2f} m or more without being held", Severity.DEBUG)
+            for carton in world.accounting.shifted
+        ]
+        world.accounting.shifted.clear()
         counts = world.counts()
         if counts.delivered != self._delivered:
             effects.append(Emit("sim.delivered", f"{counts.delivered} of {counts.total} cartons delivered"))

@@ -73,6 +73,16 @@ def test_a_carton_dropped_from_high_up_is_one_fall_and_lies_on_the_floor(make_wo
     assert counts.falls == 1
     assert counts.on_floor == 1
     assert counts.in_trailer == 2
+    assert set(world.accounting.shifted) == {1}
+
+
+def test_a_carton_that_is_pushed_along_is_shifted_once_for_each_push(small: World) -> None:
+    faults = Faults(small)
+    for _ in range(2):
+        faults.inject("push_carton", [2, 0.0, 60.0, 0.0], 0.3)
+        small.step(2.0)
+    assert small.accounting.shifted == [2, 2]
+    assert small.counts().falls == 0
 
 
 def test_the_base_advances_and_takes_the_conveyor_with_it(small: World) -> None:
