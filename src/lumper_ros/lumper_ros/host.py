@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import signal
 import sqlite3
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -535,3 +537,6 @@ def run_core(
         rclpy.try_shutdown()
         if worker is not None:
             worker.close()
+        if threading.current_thread() is threading.main_thread():
+            # The interpreter gives signals back their first meaning while it ends: one more Ctrl-C would be a death by signal.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

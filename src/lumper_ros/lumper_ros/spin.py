@@ -12,8 +12,6 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
-_END = b"\0"
-
 
 class Spinner:
     """Owns the executor of a process. `EventsExecutor.spin()` busy-loops in rclpy 9.1 and ignores signals; spinning until
@@ -53,7 +51,8 @@ class Spinner:
 
         def wait_for_signal() -> None:
             # A node without timers leaves the executor waiting in C++, where Python's handlers are never run.
-            if woken.recv(1) != _END:
+            # Nothing to read: the socket was closed at the end.
+            if woken.recv(1):
                 self.stop()
 
         watcher = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
@@ -72,7 +71,7 @@ class Spinner:
             self.spinning = False
             if main:
                 signal.set_wakeup_fd(-1)
-                wake.send(_END)
+            wake.close()
+            if main:
                 watcher.join()
             woken.close()
-            wake.close()

@@ -1,6 +1,7 @@
 """The host over real DDS: every kind of effect and input, two cores on two nodes."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -309,3 +310,33 @@ def test_an_unknown_parameter_stops_a_node_with_its_name(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "colour: no such parameter" in done.stderr
     assert "rate_hz=9.0: must be at most 5.0" in done.stderr
+
+
+READY = """
+import sys
+from dataclasses import dataclass
+from lumper_ros.core import Core
+from lumper_ros.host import run_core
+@dataclass(frozen=True)
+class P: pass
+class Ready(Core):
+    def tick(self, now):
+        print("up", flush=True)
+        return ()
+sys.exit(run_core("scene_markers", P, lambda p: Ready(), tick_hz=20.0, lifecycle=False))
+"""
+
+
+def test_signals_without_end_are_no_death_by_signal(tmp_path: Path) -> None:
+    """A launch that an impatient person ends again and again: the node ends once, with 0."""
+    script = tmp_path / "node.py"
+    script.write_text(READY)
+    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
+    node = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert node.stdout is not None
+    assert node.stdout.readline() == "up\n"
+    end_s = time.monotonic() + 30.0
+    while node.poll() is None and time.monotonic() < end_s:
+        node.send_signal(signal.SIGINT)
+    node.kill()
+    assert node.wait() == 0
