@@ -34,7 +34,7 @@ SOURCES = $(shell find src msg native launch config requirements colcon.meta -ty
 .PHONY: help build demo test test-native test-python bench bench-core faults lint format clean
 
 help:
-	@echo "make demo   set up, build, unload a simulated trailer: CARTONS=60 SEED=1 LOAD=mixed|uniform|interlocked|leaning RATE=1.0 HEADLESS=1"
+	@echo "make demo   set up, build, unload a simulated trailer: CARTONS=60 SEED=1 LOAD=mixed|uniform|interlocked|leaning|jammed RATE=1.0 HEADLESS=1"
 	@echo "make test   set up, build, run every test      make lint    formatters, linters, types, import rules"
 	@echo "make build  set up and build                   make bench   measure, write docs/benchmarks.md"
 	@echo "make faults SEEDS=1:200      run seeds of bad days through the robot's decisions; SAVE=1 keeps failures as tests"

@@ -30,6 +30,7 @@ class Physics:
     on_floor: int
     in_trailer: int
     held: int
+    with_person: int
     falls: int
 
 

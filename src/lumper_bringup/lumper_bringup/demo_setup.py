@@ -14,7 +14,7 @@ from pathlib import Path
 from lumper_bringup.launch_model import PackageError, Packages
 from lumper_ros.auth import create_key
 
-LOADS = ("mixed", "uniform", "interlocked", "leaning")
+LOADS = ("mixed", "uniform", "interlocked", "leaning", "jammed")
 _DEFAULT_PORT = 8080
 _PORTS_TRIED = 20
 # Domains whose ports lie below Linux' ephemeral range, away from the low numbers that people choose by hand.

@@ -25,7 +25,7 @@ from lumper_bringup.demo_setup import (
 from lumper_ros.auth import load_key
 
 JOB = Job(0, "NONE", "done", True, 58, 1, 0, 0, 360.0, 580.0, 2, 1, 4.0, {"grasp": 116.0, "carry": 58.0, "wait": 0.0})
-PHYSICS = Physics(total=60, delivered=57, on_conveyor=1, on_floor=2, in_trailer=0, held=0, falls=3)
+PHYSICS = Physics(total=60, delivered=57, on_conveyor=1, on_floor=2, in_trailer=0, held=0, with_person=0, falls=3)
 STOPS = stops_of(
     [(12.0, "RUN -> PROTECTIVE_STOP: joint_states 61 ms old"), (40.0, "RUN -> PROTECTIVE_STOP: wall: cartons 7 moved")],
     shifts=[19.0, 37.5],

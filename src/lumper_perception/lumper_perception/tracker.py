@@ -166,7 +166,8 @@ class Tracker:
                 and stamp_s - track.last_seen_s >= self.limits.gone_after_s
             ):
                 gone.append(track)
-                report.removed.append(track.id)
+                if not track.dropped:
+                    report.removed.append(track.id)
                 self._lost.append(track)
                 self._vacate(track, stamp_s)
         self._forget(gone)
@@ -385,15 +386,20 @@ class Tracker:
         return None
 
     def release(self, carton_id: int, delivered: bool, stamp_s: float) -> bool:
-        """The gripper let go. Delivered: the carton is gone for good; else it lies somewhere and may be found again."""
+        """The gripper let go. Delivered: the carton is gone for good; else it may lie anywhere, and be found again.
+
+        Until a picture shows that place empty it counts as standing where the cups let go of it: it may never have come off
+        the pile, and the arm before it hides that.
+        """
         for track in self.tracks:
             if track.id == carton_id:
-                self._forget([track])
-                if not delivered:
-                    track.dropped = True
-                    track.last_seen_s = stamp_s
-                    track.state = TrackState.UNCERTAIN
-                    self._lost.append(track)
+                if delivered:
+                    self._forget([track])
+                    return True
+                track.dropped = True
+                track.last_seen_s = stamp_s
+                track.state = TrackState.UNCERTAIN
+                track.misses = STANDS_MISSES
                 return True
         return False
 

@@ -269,6 +269,27 @@ def test_lost_carton_is_found_on_the_floor_under_its_id(world):
     assert not any(carton_id in w.moved_ids for w in rig.walls)
 
 
+def test_lost_carton_that_nobody_can_see_still_stands_where_the_cups_let_go(world):
+    """Too heavy: it never came off the pile, and the arm stands before it. A wall without it would let the arm through."""
+    world.see(6)
+    rig = world.rig
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    before = next(c for c in rig.wall.cartons if c.id == carton_id)
+    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    world.see(1, hide=[key])
+    rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.STOPPING, outcome=306)
+    rig.broker(state=BrokerState.IDLE, outcome=306)
+    assert any(e.code == "perception.lost" for e in rig.events)
+    after = next(c for c in rig.wall.cartons if c.id == carton_id)
+    assert after.state == Carton.STATE_UNCERTAIN
+    assert after.pose.position.x == pytest.approx(before.pose.position.x, abs=0.02)
+    world.see(4)
+    assert world.id_of(key) == carton_id
+    assert next(c for c in rig.wall.cartons if c.id == carton_id).state == Carton.STATE_SEEN
+    assert not any(w.moved_ids for w in rig.walls)
+
+
 def test_empty_is_asserted_from_floor_and_back_wall(rig):
     load = Load(
         np.array([[6.7, 0.2, 0.15]]), np.array([[0.4, 0.5, 0.3]]), np.eye(3)[None], np.array([1]), np.zeros((1, 3))

@@ -117,9 +117,6 @@ def took_load(unloading: Unloading, request: Request) -> None:
     job.picked += len(ids)
     for carton in ids:
         job.delivered[str(carton)] = unloading.now.ros_s
-        job.failed.pop(str(carton), None)
-        job.failed_grasps.pop(str(carton), None)
-        job.no_path.pop(str(carton), None)
     job.split = [carton for carton in job.split if carton not in ids]
     job.merged = [group for group in job.merged if not set(group) & set(ids)]
 
@@ -132,6 +129,10 @@ def load_gone(unloading: Unloading, *, delivered: bool, why: str) -> None:
     job.load = None
     if delivered:
         job.done += len(ids)
+        for carton in map(str, ids):
+            job.failed.pop(carton, None)
+            job.failed_grasps.pop(carton, None)
+            job.no_path.pop(carton, None)
         unloading.emit(
             "carton.delivered", f"{why}: {job.done} done", values={"cartons": " ".join(map(str, ids)), "done": job.done}
         )

@@ -129,6 +129,17 @@ def test_a_carton_lost_in_the_pull_is_counted() -> None:
     assert result.dropped == 1 and result.delivered == 6 == world.belt
 
 
+def test_a_carton_lost_in_the_pull_twice_is_asked_about_and_not_tried_for_ever() -> None:
+    world = FakeWorld({1: [1.9, 0.0, 0.15]}, script={GOAL.PICK: [OutcomeCode.CARTON_LOST] * 2})
+    goal = world.unload()
+    assert world.run(world.asked)
+    assert world.questions[-1].code.code == OutcomeCode.CARTON_LOST
+    assert "failed 2 times" in world.questions[-1].text
+    assert world.answer("take", world.questions[-1].carton_ids).accepted
+    result = ended(world, goal)
+    assert result.dropped == 2 and result.assists == 1
+
+
 def test_a_carton_whose_loss_safety_says_first_is_counted() -> None:
     world = FakeWorld(pile(layers=1))
     goal = world.unload()

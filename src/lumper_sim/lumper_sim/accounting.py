@@ -25,6 +25,7 @@ class Counts:
     on_floor: int
     in_trailer: int
     held: int
+    with_person: int
     falls: int
 
 
@@ -50,6 +51,7 @@ class Accounting:
         self.delivered: Flags = np.zeros(count, dtype=bool)
         self.on_belt: Flags = np.zeros(count, dtype=bool)
         self.held: Flags = np.zeros(count, dtype=bool)
+        self.with_person: Flags = np.zeros(count, dtype=bool)
         self._falling: Flags = np.zeros(count, dtype=bool)
         self._fallen: Flags = np.zeros(count, dtype=bool)
         self._on_floor: Flags = np.zeros(count, dtype=bool)
@@ -57,6 +59,11 @@ class Accounting:
         self.falls = 0
         self._shifting: Flags = np.zeros(count, dtype=bool)
         self.shifted: list[int] = []  # cartons whose shifts nobody has told yet
+
+    @property
+    def gone(self) -> Flags:
+        """(n,) neither in the trailer nor on the robot any more."""
+        return np.asarray(self.delivered | self.with_person)
 
     def update(
         self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
@@ -69,13 +76,13 @@ class Accounting:
         self.held[held] = True
         across = np.abs(position[:, 1] - belt.center_y_m) <= belt.width_m / 2
         level = np.abs(bottom - belt.surface_z_m) <= _BELT_M
-        carried = level & across & (x <= belt.front_x_m) & ~self.held & ~self.delivered
+        carried = level & across & (x <= belt.front_x_m) & ~self.held & ~self.gone
         # Its centre passes the end while the belt still carries it.
         arrived = np.flatnonzero(carried & (x <= belt.end_x_m))
         self.delivered[arrived] = True
         self.on_belt = carried & ~self.delivered
         up = rotation[:, :, 2]
-        excused = self.held | self.on_belt | self.delivered
+        excused = self.held | self.on_belt | self.gone
         off = (self._rest_z - position[:, 2] > DROP_M) | (np.einsum("ni,ni->n", up, self._rest_up) < TIP_COS)
         begun = off & ~excused & ~self._falling
         self.falls += int(begun.sum())
@@ -109,7 +116,7 @@ class Accounting:
             & (low > -0.2)
             & (low < 0.12)
         )
-        return not bool(np.any(over & ~self.delivered & ~self.held))
+        return not bool(np.any(over & ~self.gone & ~self.held))
 
     def counts(self) -> Counts:
         return Counts(
@@ -119,5 +126,6 @@ class Accounting:
             on_floor=int(self._on_floor.sum()),
             in_trailer=int(self._in_trailer.sum()),
             held=int(self.held.sum()),
+            with_person=int(self.with_person.sum()),
             falls=self.falls,
         )

@@ -65,6 +65,7 @@ class Faults:
             "controller": self._controller,
             "push_carton": self._push_carton,
             "seal": self._seal,
+            "take_away": self._take_away,
         }
         if name not in known:
             raise FaultError(f"name={name!r}: no such fault; known are {', '.join(known)}")
@@ -148,6 +149,18 @@ class Faults:
             raise FaultError("duration_s is NaN: push_carton needs the time for which it pushes")
         self._world.push_carton(int(values[0]), np.array(values[1:]), self._world.time_s + duration_s)
         return f"carton {int(values[0])} is pushed for {duration_s:.2f} s"
+
+    def _take_away(self, values: list[float], duration_s: float) -> str:
+        count = len(self._world.cartons)
+        if len(values) != 1 or values[0] != int(values[0]) or not 0 <= values[0] < count:
+            raise FaultError(f"take_away wants [index 0 .. {count - 1}], got {values}")
+        if not math.isnan(duration_s):
+            raise FaultError(f"duration_s={duration_s}: a carton taken away does not come back; NaN is wanted")
+        try:
+            self._world.take_away(int(values[0]))
+        except ValueError as error:
+            raise FaultError(str(error)) from error
+        return f"a person took carton {int(values[0])} away"
 
     def _seal_probability(self, probability: float) -> None:
         self._world.suction.seal_probability = probability

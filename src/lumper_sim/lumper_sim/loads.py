@@ -224,12 +224,40 @@ def _leaning(rng: np.random.Generator, count: int, space: Space) -> list[CartonS
     return specs
 
 
+# What the gripper cannot hold by far.
+TOO_HEAVY_KG = 200.0
+_JAM = 5
+
+
+def _jammed(rng: np.random.Generator, count: int, space: Space) -> list[CartonSpec]:
+    """A mixed load behind four cartons in a row, of which the middle two carry one that is too heavy for the gripper.
+
+    The outer two can be taken. Then nothing can: without either of the middle ones the heavy one falls.
+    """
+    if count <= _JAM:
+        raise LoadError(f"cartons={count}: load=jammed needs more than {_JAM}")
+    specs = _mixed(rng, count - _JAM, space)
+    depth, width, height = 0.45, 0.52, 0.40
+    x = min(s.position_m[0] - s.size_m[0] / 2 for s in specs) - GAP_M - depth / 2
+    if x - depth / 2 < space.front_x_m:
+        raise _full(count, len(specs))
+    for place in range(4):
+        centre = np.array([x, (place - 1.5) * (width + GAP_M), height / 2 + 0.001])
+        specs.append(_spec(rng, np.array([depth, width, height]), centre))
+    size, top = (depth, 0.60, 0.35), height + 0.002 + 0.35 / 2
+    specs.append(CartonSpec(size, TOO_HEAVY_KG, 0.5, (float(x), 0.0, top)))
+    return specs
+
+
 GENERATORS: dict[str, Callable[[np.random.Generator, int, Space], list[CartonSpec]]] = {
     "mixed": _mixed,
     "uniform": _uniform,
     "interlocked": _interlocked,
     "leaning": _leaning,
+    "jammed": _jammed,
 }
+# Part of a load's seed: a new kind goes to the end, so that the others stay what they are.
+_CODES = ("interlocked", "leaning", "mixed", "uniform", "jammed")
 
 
 def generate(load: str, count: int, seed: int, space: Space) -> list[CartonSpec]:
@@ -244,5 +272,5 @@ def generate(load: str, count: int, seed: int, space: Space) -> list[CartonSpec]
         raise LoadError(f"cartons={count} is outside {COUNT_MIN}..{COUNT_MAX}")
     if seed < 0:
         raise LoadError(f"seed={seed} is negative; give 0 or more")
-    rng = np.random.default_rng([seed, sorted(GENERATORS).index(load), count])
+    rng = np.random.default_rng([seed, _CODES.index(load), count])
     return GENERATORS[load](rng, count, space)

@@ -106,6 +106,7 @@ def report(world: World, stamp: Time, realtime_factor: float) -> SimReport:
         on_floor=counts.on_floor,
         in_trailer=counts.in_trailer,
         held=counts.held,
+        with_person=counts.with_person,
         falls=counts.falls,
         settled=True,
         realtime_factor=realtime_factor,

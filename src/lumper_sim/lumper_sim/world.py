@@ -299,7 +299,7 @@ class World:
         data, model = self.data, self.model
         a, b, radius = self._capsule_ends()
         pa, pb, pr = self.people.capsules(self.time_s)
-        here = ~self.accounting.delivered
+        here = ~self.accounting.gone
         structure, pad = np.r_[self._structure, self._base_boxes], self._pad
         position = self.carton_position.copy()
         # Cartons that left the belt are out of the scene.
@@ -404,7 +404,7 @@ class World:
 
     def _near(self, tool: Array) -> Boxes:
         offset = self.carton_position - tool[:3, 3]
-        near = np.flatnonzero((np.abs(offset).max(axis=1) < 0.9) & ~self.accounting.delivered)
+        near = np.flatnonzero((np.abs(offset).max(axis=1) < 0.9) & ~self.accounting.gone)
         return Boxes(near, self.carton_position[near], self.carton_rotation[near], self.half[near])
 
     def _suck(self, dt_s: float) -> None:
@@ -505,8 +505,20 @@ class World:
         for carton in arrived:
             self._park(int(carton))
 
+    def take_away(self, carton: int) -> None:
+        """A person carries a carton off by hand.
+
+        Raises:
+            ValueError: it hangs on the gripper, or is gone already.
+        """
+        if carton in self._welds or self.accounting.gone[carton]:
+            raise ValueError(f"carton {carton} hangs on the gripper, or is gone already")
+        self.accounting.with_person[carton] = True
+        self._park(carton)
+        self._stay_awake()
+
     def _park(self, carton: int) -> None:
-        """Take a delivered carton out of the scene: onto a shelf far away, where it sleeps."""
+        """Take a carton that is gone out of the scene: onto a shelf far away, where it sleeps."""
         address, dof = int(self.index.carton_qpos[carton]), int(self.index.carton_dof[carton])
         self.data.qpos[address : address + 7] = [
             -60.0 - carton % 20,

@@ -23,7 +23,7 @@ def test_cartons_are_as_ordered_and_do_not_overlap(load: str, count: int, seed: 
     assert size.min() >= 0.15
     assert size.max() <= 0.61
     assert mass.min() >= 1.0
-    assert mass.max() <= 27.0
+    assert (mass > 27.0).sum() == (load == "jammed"), "only the one that jams is too heavy"
     upright = np.array([c.quat_wxyz[0] == 1.0 for c in cartons])
     low, high = (centre - size / 2)[upright], (centre + size / 2)[upright]
     assert low[:, 2].min() >= 0.0
@@ -46,6 +46,13 @@ def test_leaning_cartons_lean() -> None:
     assert sum(t > np.radians(10) for t in tilts) >= 3
 
 
+def test_the_jam_is_one_heavy_carton_on_the_middle_two_in_front() -> None:
+    *others, heavy = generate("jammed", 12, 1, SPACE)
+    below = [c for c in others if abs(c.position_m[1]) < 0.4 and c.position_m[0] == heavy.position_m[0]]
+    assert heavy.mass_kg == 200.0 and len(below) == 2
+    assert min(c.position_m[0] - c.size_m[0] / 2 for c in others) == below[0].position_m[0] - below[0].size_m[0] / 2
+
+
 @pytest.mark.parametrize(
     ("load", "count", "seed", "named"),
     [
@@ -53,6 +60,7 @@ def test_leaning_cartons_lean() -> None:
         ("mixed", 0, 1, "cartons=0"),
         ("mixed", 401, 1, "cartons=401"),
         ("mixed", 60, -1, "seed=-1"),
+        ("jammed", 5, 1, "cartons=5"),
     ],
 )
 def test_what_cannot_be_made_is_named(load: str, count: int, seed: int, named: str) -> None:

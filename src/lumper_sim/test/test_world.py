@@ -76,6 +76,18 @@ def test_a_carton_dropped_from_high_up_is_one_fall_and_lies_on_the_floor(make_wo
     assert set(world.accounting.shifted) == {1}
 
 
+def test_a_carton_that_a_person_takes_away_is_with_them(small: World) -> None:
+    faults = Faults(small)
+    assert "took carton 1 away" in faults.inject("take_away", [1], NAN)
+    small.step(1.0)
+    counts = small.counts()
+    assert (counts.with_person, counts.in_trailer, counts.delivered, counts.falls) == (1, 2, 0, 0)
+    for args, duration_s in (([1.0], NAN), ([3.0], NAN), ([0.5], NAN), ([0.0], 2.0), ([], NAN)):
+        with pytest.raises(FaultError):
+            faults.inject("take_away", args, duration_s)
+    assert small.counts().with_person == 1
+
+
 def test_a_carton_that_is_pushed_along_is_shifted_once_for_each_push(small: World) -> None:
     faults = Faults(small)
     for _ in range(2):
