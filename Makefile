@@ -51,6 +51,7 @@ build/.built: $(SOURCES)
 	  --base-paths src msg native $(COMPAT) --parallel-workers $(JOBS) --event-handlers console_direct- console_stderr- console_cohesion- \
 	  --cmake-args -GNinja -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python > build/colcon.log 2>&1 \
 	  || { tail -n 60 build/colcon.log; grep -rl . log/latest_build/*/stderr.log 2>/dev/null | xargs -r tail -n 40; echo "lumper: the build failed; the whole output is in build/colcon.log and log/latest_build/"; exit 1; }
+	@$(VENV)/bin/python -m compileall -q -j $(JOBS) install
 	@mv build/.started build/.built
 	@echo "lumper: built"
 

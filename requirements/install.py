@@ -119,7 +119,11 @@ def main() -> None:
         run(sys.executable, "-m", "venv", *site_packages, str(venv))
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV)
         files = [word for lock in locks for word in ("-r", str(lock))]
-        run(python, "-m", "uv", "pip", "install", "--quiet", "--python", python, "--require-hashes", *files)
+        # Byte code too: where Python may not write it beside the sources, every node would compile what it imports at each start.
+        run(
+            *(python, "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", python),
+            *("--require-hashes", *files),
+        )
         if options.with_ros:
             repair_exports(venv)
             write_prefix_setup(venv)
@@ -137,12 +141,7 @@ def main() -> None:
                 "uv",
                 "pip",
                 "install",
-                "--quiet",
-                "--python",
-                python,
-                "--require-hashes",
-                "-r",
-                str(bench),
+                *("--quiet", "--compile-bytecode", "--python", python, "--require-hashes", "-r", str(bench)),
             )
             bench_stamp.write_text(fingerprint([bench], options.with_ros))
 
