@@ -99,9 +99,17 @@ class FreeMotion:
             if freed is not None:
                 legs_before, start = [Leg(freed, stage, Closeness.CONTACT)], freed[-1]
 
+        start_free = checker.free(start)
+
         def through(points: Iterable[Array], goal: Goal) -> Motion:
-            legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]
-            return self.timed(legs, checker, limits)
+            legs = [Leg(line(a, b), stage) for a, b in pairwise(points)]
+            if start_free:
+                # Most ways are blocked where rounding their corners would not help: to see that, no path need be made.
+                samples = np.vstack([leg.joints for leg in legs])
+                hit = checker.first_hit(samples, Closeness.CLEAR)
+                if hit >= 0:
+                    return Failure(OutcomeCode.IN_COLLISION, pairs_text(checker.explain(samples[hit], Closeness.CLEAR)))
+            return self.timed([*legs_before, *legs, *goal.legs], checker, limits)
 
         for goal in islice(ways, MAX_STRAIGHT):
             goals.append(goal)
@@ -117,7 +125,7 @@ class FreeMotion:
                 return motion
             if late():
                 raise GaveUpError(f"no path in time; straight it is blocked: {blocked}")
-        if not checker.free(start):
+        if not start_free:
             return Failure(
                 OutcomeCode.IN_COLLISION,
                 f"where the arm stands: {pairs_text(checker.explain(start, Closeness.CLEAR))}",

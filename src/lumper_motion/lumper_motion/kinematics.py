@@ -41,29 +41,20 @@ class ArmKinematics:
         self._limits = np.column_stack([robot.lower_rad, robot.upper_rad])
         self._to_arm = inverse(robot.link_transforms(np.zeros(len(robot.joint_names)))["arm_base"])
         self._from_tool = inverse(robot.flange_to_tool)
+        self.links = robot.chain.links
         order = {name: i for i, name in enumerate(robot.joint_names)}
-        self.links: tuple[str, ...] = ("base_link", *(joint.child for joint in robot.joints))
         index = {name: i for i, name in enumerate(self.links)}
-        self._chain = [
-            (index[joint.parent], index[joint.child], joint.origin, np.array(joint.axis), order.get(joint.name, -1))
+        # (link, its axis in its own frame, number of the joint) of every joint that moves.
+        self._axes = [
+            (index[joint.child], np.array(joint.axis), order[joint.name])
             for joint in robot.joints
+            if joint.name in order
         ]
         self.tool_link = index["tool0"]
 
     def link_frames(self, joints: Array) -> Array:
         """(n, links, 4, 4) of every link in base_link, in the order of `links`."""
-        n = len(joints)
-        frames = np.empty((n, len(self.links), 4, 4))
-        frames[:, 0] = np.eye(4)
-        for parent, child, origin, axis, moves in self._chain:
-            here = frames[:, parent] @ origin
-            if moves >= 0:
-                turn = np.zeros((n, 4, 4))
-                turn[:, :3, :3] = _rotations(axis, joints[:, moves])
-                turn[:, 3, 3] = 1.0
-                here = here @ turn
-            frames[:, child] = here
-        return frames
+        return self.robot.chain.frames(joints)
 
     def tool(self, joints: Array) -> Array:
         """(n, 4, 4) of tool0."""
@@ -74,11 +65,10 @@ class ArmKinematics:
         frames = self.link_frames(joints[None])[0]
         tip = frames[self.tool_link][:3, 3]
         result = np.zeros((6, len(joints)))
-        for _, child, _, axis, moves in self._chain:
-            if moves >= 0:
-                direction = frames[child][:3, :3] @ axis
-                result[:3, moves] = np.cross(direction, tip - frames[child][:3, 3])
-                result[3:, moves] = direction
+        for link, axis, number in self._axes:
+            direction = frames[link][:3, :3] @ axis
+            result[:3, number] = np.cross(direction, tip - frames[link][:3, 3])
+            result[3:, number] = direction
         return result
 
     def branches(self, tools: Array) -> Array:
@@ -150,15 +140,6 @@ class ArmKinematics:
                 return None
             here = line[i] = options[best]
         return line
-
-
-def _rotations(axis: Array, angles: Array) -> Array:
-    """(n, 3, 3) of rotations about a unit axis (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
-    result: Array = np.eye(3) + sin * cross + (1.0 - cos) * (cross @ cross)
-    return result
 
 
 def straight_tools(start: Array, end: Array, step_m: float = 0.02, step_rad: float = 0.05) -> Array:

@@ -4,7 +4,7 @@ A path is a C2 curve q(s), s in rad of joint-space length, with the legs' names,
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,10 +27,14 @@ ou.setLogLevel(ou.LogLevel.LOG_NONE)
 KNOT_STEP_RAD = 0.03
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
-# The search looks this far beyond start and goals first.
 # So near to start and goal a search need not keep its wider berth.
 NEAR_END_RAD = 0.35
+# The search looks this far beyond start and goals first.
 SEARCH_MARGIN_RAD = 1.0
+# Configurations drawn before a tree is grown, lines judged at once, tries to shorten what was found.
+DRAWS = 256
+AT_ONCE = 16
+SHORTCUTS = 40
 # Two checked configurations are so near that no point of the arm moves further between them.
 CHECK_STEP_M = 0.05
 
@@ -205,28 +209,89 @@ def search(
     max_checks: int,
     seed: int,
     late: Callable[[], bool] = lambda: False,
+    draws: int = DRAWS,
 ) -> Array:
-    """(n, 6) way points of a collision-free path from `start` to one of `goals` (RRTConnect, then shortcuts).
+    """(n, 6) way points of a collision-free path from `start` to one of `goals`: over a few configurations drawn at random,
+    else by a tree (RRTConnect); then shortcuts.
 
     The budget is counted in collision checks, not in seconds, so that the same call gives the same answer on every
     machine.
 
     Args:
         late: asked again and again; the search gives up once it is true.
+        draws: configurations drawn before a tree is grown.
 
     Raises:
         SearchError: budget spent, too late, or start or all goals in collision.
     """
     wide = _Room(checker, Closeness.WIDE, np.vstack([start, *goals]))
     clear = _Room(checker, Closeness.CLEAR, np.vstack([start, *goals]))
+    random = np.random.default_rng(seed)
+    if late():
+        raise SearchError("no path in time")
+    way, left = _over_few(kinematics, wide, start, goals, max_checks, random, draws)
+    if way is not None:
+        return shorten(way, wide, random, SHORTCUTS)
     for room, margin_rad, share in ((wide, SEARCH_MARGIN_RAD, 0.4), (wide, math.inf, 0.3), (clear, math.inf, 0.3)):
-        budget = int(share * max_checks)
-        way, spent = _connect(kinematics, room, start, goals, budget, seed, margin_rad, late)
+        way = _connect(kinematics, room, start, goals, int(share * left), seed, margin_rad, late)
         if way is not None:
-            return shorten(way, room, np.random.default_rng(seed), max(40, (budget - spent) // 10))
+            return shorten(way, room, random, SHORTCUTS)
         if late():
             raise SearchError("no path in time")
     raise SearchError(f"no path within {max_checks} collision checks")
+
+
+def _over_few(
+    kinematics: ArmKinematics,
+    room: "_Room",
+    start: Array,
+    goals: Sequence[Array],
+    max_checks: int,
+    random: np.random.Generator,
+    draws: int,
+) -> tuple[Array | None, int]:
+    """A quick way over one or two of many configurations drawn at random, and the checks left; a tree finds the others.
+
+    Judged many at once, a hundred lines cost what a tree pays for ten.
+    """
+    robot, ends = kinematics.robot, np.array(goals)
+    draws = min(draws, max_checks // 2)
+    share, towards = random.uniform(0.0, 1.0, (draws, 1)), random.integers(len(ends), size=draws)
+    offset = random.uniform(-SEARCH_MARGIN_RAD, SEARCH_MARGIN_RAD, (draws, ends.shape[1]))
+    drawn = np.clip(start + share * (ends[towards] - start) + offset, robot.lower_rad, robot.upper_rad)
+    drawn = drawn[room.each_free(drawn)]
+    left = max_checks - draws
+
+    def seconds(a: Array, b: Array) -> Array:
+        return np.asarray((np.abs(a - b) / robot.max_speed_radps).max(axis=-1))
+
+    to_goal = seconds(drawn[:, None], ends)
+    goal = to_goal.argmin(axis=1) if len(drawn) else np.empty(0, dtype=np.intp)
+    before, after = seconds(start, drawn), to_goal.min(axis=1, initial=math.inf)
+    reached, reaching = np.zeros(len(drawn), dtype=bool), np.zeros(len(drawn), dtype=bool)
+    order = np.argsort(before + after, kind="stable")
+    for some in np.split(order, range(AT_ONCE, len(order), AT_ONCE)):
+        if left < max_checks // 2:
+            return None, left
+        reached[some], spent = room.lines_free(np.tile(start, (len(some), 1)), drawn[some])
+        reaching[some], more = room.lines_free(drawn[some], ends[goal[some]])
+        left -= spent + more
+        both = some[reached[some] & reaching[some]]
+        if len(both):
+            return np.array([start, drawn[both[0]], ends[goal[both[0]]]]), left
+    first, last = np.flatnonzero(reached), np.flatnonzero(reaching)
+    whole = before[first, None] + seconds(drawn[first, None], drawn[last]) + after[last]
+    order = np.argsort(whole, axis=None, kind="stable")
+    for some in np.split(order, range(AT_ONCE, len(order), AT_ONCE)):
+        if left < max_checks // 2 or not len(some):
+            break
+        i, j = first[some // len(last)], last[some % len(last)]
+        free, spent = room.lines_free(drawn[i], drawn[j])
+        left -= spent
+        if free.any():
+            best = int(np.argmax(free))
+            return np.array([start, drawn[i[best]], drawn[j[best]], ends[goal[j[best]]]]), left
+    return None, left
 
 
 class _Room:
@@ -237,19 +302,59 @@ class _Room:
         self._closeness = closeness
         self._ends = ends
 
-    def free(self, joints: Array) -> bool:
-        if self._checker.free(joints, self._closeness):
-            return True
-        if self._closeness is Closeness.CLEAR or np.abs(self._ends - joints).max(axis=1).min() > NEAR_END_RAD:
-            return False
-        return self._checker.free(joints)
+    def _parts(self, samples: Array) -> Iterator[tuple[NDArray[np.bool_], Closeness]]:
+        """Which of (n, 6) configurations are to be judged how closely."""
+        near = np.abs(samples[:, None] - self._ends).max(axis=2).min(axis=1) <= NEAR_END_RAD
+        yield ~near, self._closeness
+        yield near, Closeness.CLEAR
+
+    def free(self, samples: Array) -> bool:
+        """Whether the arm may be at every one of (n, 6) configurations."""
+        return all(self._checker.first_hit(samples[part], closeness) < 0 for part, closeness in self._parts(samples))
+
+    def each_free(self, samples: Array) -> NDArray[np.bool_]:
+        """(n,) whether the arm may be at each of (n, 6) configurations."""
+        result = np.empty(len(samples), dtype=bool)
+        for part, closeness in self._parts(samples):
+            result[part] = self._checker.each_free(samples[part], closeness)
+        return result
 
     def line_free(self, start: Array, end: Array) -> bool:
         """Whether the straight joint-space line is."""
-        samples = line(start, end)
-        if self._checker.first_hit(samples, self._closeness) < 0:
-            return True
-        return self._closeness is not Closeness.CLEAR and all(self.free(joints) for joints in samples)
+        return self.free(line(start, end))
+
+    def lines_free(self, starts: Array, ends: Array) -> tuple[NDArray[np.bool_], int]:
+        """Whether each of (n, 6) to (n, 6) straight joint-space lines is, and the checks spent."""
+        lines = [line(a, b) for a, b in zip(starts, ends, strict=True)]
+        result = np.ones(len(lines), dtype=bool)
+        spent = 0
+        # Most lines that are blocked show it at a few of their samples.
+        for part in (slice(2, None, 4), slice(None)):
+            numbers = np.flatnonzero(result)
+            if not len(numbers):
+                break
+            samples = [lines[i][part] for i in numbers]
+            of = np.repeat(numbers, [len(each) for each in samples])
+            free = self.each_free(np.vstack(samples))
+            result[of[~free]] = False
+            spent += len(of)
+        return result, spent
+
+
+class _Edges(ob.MotionValidator):
+    """Judges a straight motion of the search as a whole: its samples at once cost little more than one."""
+
+    def __init__(self, information: Any, free: Callable[[Array], bool], n: int) -> None:
+        super().__init__(information)
+        self._free = free
+        self._n = n
+
+    def checkMotion(self, start: Any, end: Any) -> bool:
+        return self._free(line(_joints_of(start, self._n), _joints_of(end, self._n)))
+
+
+def _joints_of(state: Any, n: int) -> Array:
+    return np.array([state[i] for i in range(n)])
 
 
 def _connect(
@@ -261,8 +366,8 @@ def _connect(
     seed: int,
     margin_rad: float,
     late: Callable[[], bool],
-) -> tuple[Array | None, int]:
-    """RRTConnect among configurations at most `margin_rad` beyond start and goals; way or None, and checks spent."""
+) -> Array | None:
+    """RRTConnect among configurations at most `margin_rad` beyond start and goals; None: no way within `max_checks`."""
     robot = kinematics.robot
     ou.RNG.setSeed(seed)
     n = len(robot.joint_names)
@@ -275,15 +380,15 @@ def _connect(
     space.setBounds(bounds)
     spent = 0
 
-    def valid(state: Any) -> bool:
+    def free(samples: Array) -> bool:
         nonlocal spent
-        spent += 1
-        return room.free(np.array([state[i] for i in range(n)]))
+        spent += len(samples)
+        return room.free(samples)
 
     setup = og.SimpleSetup(space)
-    setup.setStateValidityChecker(valid)
+    setup.setStateValidityChecker(lambda state: free(_joints_of(state, n)[None]))
     information = setup.getSpaceInformation()
-    information.setStateValidityCheckingResolution(0.05 / space.getMaximumExtent())
+    information.setMotionValidator(_Edges(information, free, n))
 
     def state_of(joints: Array) -> Any:
         state = space.allocState()
@@ -309,12 +414,8 @@ def _connect(
 
     solved = setup.solve(ob.PlannerTerminationCondition(over))
     if not solved or not setup.haveExactSolutionPath():
-        return None, spent
-    way = np.array([[state[i] for i in range(n)] for state in setup.getSolutionPath().getStates()])
-    # Between two checked samples something thin may lie.
-    if any(not room.line_free(a, b) for a, b in pairwise(way)):
-        return None, spent
-    return way, spent
+        return None
+    return np.array([_joints_of(state, n) for state in setup.getSolutionPath().getStates()])
 
 
 def shorten(way: Array, room: _Room, random: np.random.Generator, tries: int) -> Array:
