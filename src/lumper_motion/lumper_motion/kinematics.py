@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 # Two neighbouring samples of a straight tool line may differ by so much in a joint before the branch counts as torn.
 MAX_BRANCH_STEP_RAD = 0.35
+# A turn whose trace is so near to that of none is none (1e-6 rad).
+UNTURNED = 1e-12
 
 
 class ArmKinematics:
@@ -77,7 +79,7 @@ class ArmKinematics:
         Joints with more than one turn are given in their turn nearest to zero.
         """
         flange = self._to_arm @ np.atleast_3d(tools).reshape(-1, 4, 4) @ self._from_tool
-        found = self._opw.reach(RigidTransform.from_matrix(flange)).joints.reshape(-1, 8, 6).copy()
+        found = self._opw.reach(RigidTransform(flange, normalize=False, copy=False)).joints.reshape(-1, 8, 6).copy()
         return self._within(found)
 
     def _within(self, joints: Array) -> Array:
@@ -144,11 +146,14 @@ class ArmKinematics:
 
 def straight_tools(start: Array, end: Array, step_m: float = 0.02, step_rad: float = 0.05) -> Array:
     """(n, 4, 4) poses from `start` to `end`: position on a line, orientation on the shortest turn."""
-    turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
+    turn = start[:3, :3].T @ end[:3, :3]
+    # Most lines keep the tool as it is.
+    vector = Rotation.from_matrix(turn).as_rotvec() if float(np.trace(turn)) < 3.0 - UNTURNED else np.zeros(3)
     length = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
-    n = 2 + int(max(length / step_m, float(np.linalg.norm(turn)) / step_rad))
+    n = 2 + int(max(length / step_m, float(np.linalg.norm(vector)) / step_rad))
     share = np.linspace(0.0, 1.0, n)
-    result = np.tile(np.eye(4), (n, 1, 1))
-    result[:, :3, :3] = start[:3, :3] @ Rotation.from_rotvec(share[:, None] * turn).as_matrix()
+    result = np.tile(start, (n, 1, 1))
+    if vector.any():
+        result[:, :3, :3] = start[:3, :3] @ Rotation.from_rotvec(share[:, None] * vector).as_matrix()
     result[:, :3, 3] = start[:3, 3] + share[:, None] * (end[:3, 3] - start[:3, 3])
     return result

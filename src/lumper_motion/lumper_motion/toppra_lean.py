@@ -33,7 +33,7 @@ toppra.setup_logging("ERROR")
 TINY, TRIES = 1e-8, 10
 
 
-class _Problem(LinearConstraint):  # type: ignore[misc]
+class _Problem(LinearConstraint):
     """|q' u + q'' x| <= limit and x <= x_max at every grid point, and at the next one where the step leads (interpolation)."""
 
     def __init__(self, grid: Array, first: Array, second: Array, limit: Array, x_max: Array) -> None:
