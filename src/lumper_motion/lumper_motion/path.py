@@ -33,6 +33,7 @@ NEAR_END_RAD = 0.35
 SEARCH_MARGIN_RAD = 1.0
 # Configurations drawn before a tree is grown, lines judged at once, tries to shorten what was found.
 DRAWS = 256
+MORE = 4
 AT_ONCE = 16
 SHORTCUTS = 40
 # Two checked configurations are so near that no point of the arm moves further between them.
@@ -198,7 +199,7 @@ def _check_samples(path: Path, kinematics: ArmKinematics, from_s: float) -> Arra
 
 
 class SearchError(Exception):
-    """RRTConnect found no path within its budget of collision checks."""
+    """No path was found within the budget of collision checks, or in time."""
 
 
 def search(
@@ -209,7 +210,7 @@ def search(
     max_checks: int,
     seed: int,
     late: Callable[[], bool] = lambda: False,
-    draws: int = DRAWS,
+    few: int = DRAWS,
 ) -> Array:
     """(n, 6) way points of a collision-free path from `start` to one of `goals`: over a few configurations drawn at random,
     else by a tree (RRTConnect); then shortcuts.
@@ -219,7 +220,7 @@ def search(
 
     Args:
         late: asked again and again; the search gives up once it is true.
-        draws: configurations drawn before a tree is grown.
+        few: configurations drawn before a tree is grown, and MORE times as many where those lead nowhere.
 
     Raises:
         SearchError: budget spent, too late, or start or all goals in collision.
@@ -227,12 +228,18 @@ def search(
     wide = _Room(checker, Closeness.WIDE, np.vstack([start, *goals]))
     clear = _Room(checker, Closeness.CLEAR, np.vstack([start, *goals]))
     random = np.random.default_rng(seed)
-    if late():
-        raise SearchError("no path in time")
-    way, left = _over_few(kinematics, wide, start, goals, max_checks, random, draws)
-    if way is not None:
-        return shorten(way, wide, random, SHORTCUTS)
-    for room, margin_rad, share in ((wide, SEARCH_MARGIN_RAD, 0.4), (wide, math.inf, 0.3), (clear, math.inf, 0.3)):
+    left = max_checks
+    for room, draws in ((wide, few), (clear, MORE * few)):
+        if late():
+            raise SearchError("no path in time")
+        way, left = _over_few(kinematics, room, start, goals, left, random, draws)
+        if way is not None:
+            return shorten(way, room, random, SHORTCUTS)
+    for room, margin_rad, share in (
+        (wide, SEARCH_MARGIN_RAD, 0.25),
+        (clear, SEARCH_MARGIN_RAD, 0.4),
+        (clear, math.inf, 0.35),
+    ):
         way = _connect(kinematics, room, start, goals, int(share * left), seed, margin_rad, late)
         if way is not None:
             return shorten(way, room, random, SHORTCUTS)

@@ -65,6 +65,8 @@ AT_END_RAD = 0.03
 # The valves open so long before the face is reached: vacuum must not take hold of a carton while the arm still moves.
 SUCTION_LEAD_S = -0.03
 MAX_REPLANS = 3
+# The conveyor is waited for from so long before the last moment at which the arm still stops over the belt: two ticks.
+GATE_LOOK_S = 0.02
 
 
 class Runner:
@@ -751,7 +753,8 @@ class Runner:
             return True
         gate_s = active.follower.trajectory.mark_s(B.STAGE_PLACE)
         # A stop begun at the next tick must still end before the way down.
-        if tau >= gate_s or active.follower.stopping_tau(now.ros_s + self._p.retime_lead_s) + 0.03 < gate_s:
+        from_s = now.ros_s + self._p.retime_lead_s + GATE_LOOK_S
+        if tau >= gate_s or active.follower.stopping_tau(from_s) < gate_s:
             return False
         if active.gate_since_s is None:
             active.gate_since_s = now.steady_s

@@ -212,7 +212,7 @@ def test_search_goes_round_is_repeatable_and_keeps_its_budget() -> None:
     assert np.allclose(way[-1], goal)
     for a, b in pairwise(way):
         assert checker.first_hit(line(a, b), Closeness.CONTACT) < 0
-    tree = search(KIN, checker, start, [goal], 4000, 3, draws=0)
+    tree = search(KIN, checker, start, [goal], 4000, 3, few=0)
     assert len(tree) > 2, "a tree is grown where nothing drawn leads round"
     for a, b in pairwise(tree):
         assert checker.first_hit(line(a, b), Closeness.CLEAR) < 0
