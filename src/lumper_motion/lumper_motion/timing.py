@@ -6,7 +6,6 @@ given to TOPPRA there, and the rest removed by stretching time.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,42 +104,49 @@ class Trajectory:
         return next((begins_s for mark, begins_s in self.marks if mark == stage), 0.0)
 
 
-def optimal_profile(
-    path: Path, kinematics: ArmKinematics, limits: Limits, share: Callable[[Array], Array] | None = None
-) -> tuple[Array, Array]:
-    """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
+class _Demand:
+    """What a path asks of the arm, at the points of a grid of s."""
 
-    Args:
-        share: how much of the joints' acceleration limits may be used at s, 0 … 1; None = all.
+    def __init__(self, path: Path, kinematics: ArmKinematics, limits: Limits) -> None:
+        n = int(np.clip(path.length_rad / 0.025, 40, 160))
+        grid = self.grid = np.linspace(0.0, path.length_rad, n)
+        self.first, self.second, self.accel = path.at(grid, 1), path.at(grid, 2), limits.accel_radps2
+        tools = kinematics.tool(path.at(grid))
+        tip = tools[:, :3, 3]
+        tip_rate = np.linalg.norm(np.gradient(tip, grid, axis=0), axis=1)
+        leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
+        # At a change of limit the slower one holds on both sides of it.
+        leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
+        by_joint = (limits.speed_radps / np.maximum(np.abs(self.first), 1e-9)).min(axis=1)
+        self.rate_max = np.minimum(np.minimum(leg_limit / np.maximum(tip_rate, 1e-9), by_joint), MAX_RATE)
+        if math.isfinite(limits.load_accel_mps2):
+            curve = CubicSpline(grid, tools[:, :3, :3] @ limits.load_in_tool + tip, bc_type="natural")
+            self.first, self.second = np.hstack([self.first, curve(grid, 1)]), np.hstack([self.second, curve(grid, 2)])
+            self.accel = np.concatenate([self.accel, np.full(3, limits.load_accel_mps2)])
+
+    def fastest(self, share: Array | float = 1.0) -> Array:
+        """(n,) the fastest ds/dt on the grid (TOPPRA), from and to standstill.
+
+        Args:
+            share: (n, 1) how much of the acceleration limits may be used there, 0 … 1.
+
+        Raises:
+            TimingError: the path cannot be timed.
+        """
+        rates = fastest(self.grid, self.first / share, self.second / share, self.accel, self.rate_max)
+        if rates is None:
+            raise TimingError("no timing of the path within speed and acceleration limits")
+        return rates
+
+
+def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tuple[Array, Array]:
+    """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
 
     Raises:
         TimingError: the path cannot be timed.
     """
-    n = int(np.clip(path.length_rad / 0.025, 40, 160))
-    grid = np.linspace(0.0, path.length_rad, n)
-    tangent = path.at(grid, 1)
-    tools = kinematics.tool(path.at(grid))
-    tip = tools[:, :3, 3]
-    tip_rate = np.linalg.norm(np.gradient(tip, grid, axis=0), axis=1)
-    leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
-    # At a change of limit the slower one holds on both sides of it.
-    leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
-    rate = np.minimum(
-        leg_limit / np.maximum(tip_rate, 1e-9), (limits.speed_radps / np.maximum(np.abs(tangent), 1e-9)).min(axis=1)
-    )
-    first, second, accel = tangent, path.at(grid, 2), limits.accel_radps2
-    if share is not None:
-        used = share(grid)[:, None]
-        first, second = first / used, second / used
-    if math.isfinite(limits.load_accel_mps2):
-        centre = tools[:, :3, :3] @ limits.load_in_tool + tip
-        curve = CubicSpline(grid, centre, bc_type="natural")
-        first, second = np.hstack([first, curve(grid, 1)]), np.hstack([second, curve(grid, 2)])
-        accel = np.concatenate([accel, np.full(3, limits.load_accel_mps2)])
-    rates = fastest(grid, first, second, accel, np.minimum(rate, MAX_RATE))
-    if rates is None:
-        raise TimingError("no timing of the path within speed and acceleration limits")
-    return grid, rates
+    demand = _Demand(path, kinematics, limits)
+    return demand.grid, demand.fastest()
 
 
 def profile_times(grid: Array, rate: Array) -> Array:
@@ -171,22 +177,16 @@ def _smoothed(grid: Array, rate: Array, length: float, smoothing_s: float) -> tu
     return averaged(s, length), averaged(ds, 0.0), averaged(dds, 0.0)
 
 
-def _gentler_where_over(
-    s: Array, over: Array, reach: int, before: Callable[[Array], Array] | None
-) -> Callable[[Array], Array]:
-    """Less of the acceleration limits where smoothing made an acceleration exceed them `over` times, and nowhere else.
+def _gentler_where_over(over: Array, used: Array, reach: int) -> Array:
+    """Less of the acceleration limits where smoothing made an acceleration exceed them, and nowhere else.
 
     Args:
+        over: (n,) accelerations by their limits at samples of a trajectory.
+        used: (n,) the share of the limits that they were planned with.
         reach: samples to both sides that the averaging mixes with one.
     """
-    now = np.ones(len(s)) if before is None else before(s)
-    wanted = np.where(over > 1.0, AIM * now / np.maximum(over, 1.0), now)
-    bound = np.maximum(minimum_filter1d(wanted, 2 * reach + 1, mode="nearest"), LEAST_SHARE)
-
-    def share(at: Array) -> Array:
-        return np.interp(at, s, bound)
-
-    return share
+    wanted = np.where(over > 1.0, AIM * used / np.maximum(over, 1.0), used)
+    return np.asarray(np.maximum(minimum_filter1d(wanted, 2 * reach + 1, mode="nearest"), LEAST_SHARE))
 
 
 def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s: float) -> Trajectory:
@@ -195,11 +195,12 @@ def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s
     Raises:
         TimingError: as `optimal_profile`.
     """
-    share: Callable[[Array], Array] | None = None
+    demand = _Demand(path, kinematics, limits)
+    share = np.ones(len(demand.grid))
     best, stretch = (np.empty(0), np.empty((0, 0)), np.empty((0, 0))), math.inf
     for _ in range(PASSES):
-        grid, rate = optimal_profile(path, kinematics, limits, share)
-        s, ds, dds = _smoothed(grid, rate, path.length_rad, smoothing_s)
+        rate = demand.fastest(share[:, None])
+        s, ds, dds = _smoothed(demand.grid, rate, path.length_rad, smoothing_s)
         first, second = path.at(s, 1), path.at(s, 2)
         velocity = first * ds[:, None]
         acceleration = second * (ds**2)[:, None] + first * dds[:, None]
@@ -209,7 +210,9 @@ def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s
             best, stretch = (s, velocity, acceleration), slower
         if slower <= ENOUGH:
             break
-        share = _gentler_where_over(s, over, round(0.5 * smoothing_s / SAMPLE_S), share)
+        used = np.interp(s, demand.grid, share)
+        gentler = _gentler_where_over(over, used, round(0.5 * smoothing_s / SAMPLE_S))
+        share = np.interp(demand.grid, s, gentler)
     s, velocity, acceleration = best
     position = path.at(s)
     acceleration[0] = acceleration[-1] = 0.0
