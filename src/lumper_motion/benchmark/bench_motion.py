@@ -210,7 +210,7 @@ def bench_success() -> None:
     with way_taken() as straight:
         for number in range(60):
             stand_in_the_way(world, kept, rng)
-            snapshot = world.broker._runner._snapshot(starts[number % len(starts)], None)
+            snapshot = world.broker._runner.planning.snapshot(starts[number % len(starts)], None)
             for item in rng.choice(len(front), 8, replace=False):
                 pick = pick_read(world, front[item])
                 straight[0] = True
@@ -251,7 +251,7 @@ def pick_read(world: World, item: Any) -> Pick:
 def bench_collision() -> None:
     world = world_of_200()
     planner = world.broker._planner
-    checker = planner._checker(world.broker._runner._snapshot(world.position, None), ())
+    checker = planner._checker(world.broker._runner.planning.snapshot(world.position, None), ())
     rng = np.random.default_rng(2)
     span = world.robot.upper_rad - world.robot.lower_rad
     free = [q for q in world.robot.poses["home"] + rng.uniform(-0.2, 0.2, (4000, 6)) * span if checker.free(q)]
@@ -308,12 +308,14 @@ def bench_time() -> None:
     start = world.robot.poses["home"]
     for item in world.cartons[:30]:
         world.position[:] = start
-        snapshot = world.broker._runner._snapshot(start, None)
+        snapshot = world.broker._runner.planning.snapshot(start, None)
         motion = planner.approach(snapshot, pick_read(world, item))
         motions = [motion]
         if not isinstance(motion, Failure):
             motions.append(
-                planner.to_pose(world.broker._runner._snapshot(motion.position[0], None), world.robot.poses["scan"])
+                planner.to_pose(
+                    world.broker._runner.planning.snapshot(motion.position[0], None), world.robot.poses["scan"]
+                )
             )
         for each in motions:
             if isinstance(each, Failure):

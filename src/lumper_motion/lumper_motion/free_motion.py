@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.kinematics import ArmKinematics, straight_tools
 from lumper_motion.parameters import MotionParameters
-from lumper_motion.path import Leg, Path, SearchError, check_path, line, make_path, search
+from lumper_motion.path import Leg, Path, check_path, line, make_path
+from lumper_motion.search import SearchError, search
 from lumper_motion.timing import Limits, TimingError, Trajectory, time_path
 from lumper_motion.tools import along_tool, moved, raised
 from lumper_ros.core import GaveUpError
