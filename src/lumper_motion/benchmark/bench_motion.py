@@ -432,7 +432,7 @@ def bench_kills(limit_s: float) -> None:
 def main() -> None:
     worker = Worker()
     parts: list[Callable[[], None]] = [
-        lambda: bench_dispatch(worker), bench_success, bench_collision, bench_time, bench_requests, bench_stop, lambda: bench_kills(60.0),
+        lambda: bench_dispatch(worker), bench_success, bench_collision, bench_time, bench_requests, bench_stop, lambda: bench_kills(120.0),
     ]  # fmt: skip
     for part in parts:
         part()
