@@ -11,8 +11,8 @@ from lumper_msgs.action import ExecuteMotion
 from numpy.typing import NDArray
 
 from lumper_motion.active import Active, Ahead, Memory, Step
-from lumper_motion.collision import Load
 from lumper_motion.free_motion import Failure, Motion
+from lumper_motion.obstacles import Load
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.requests import Pick
 from lumper_motion.senses import Senses

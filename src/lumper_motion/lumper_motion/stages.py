@@ -14,17 +14,11 @@ import numpy as np
 from lumper_msgs.msg import BrokerState, OutcomeCode
 from numpy.typing import NDArray
 
-from lumper_motion.collision import (
-    Closeness,
-    CollisionChecker,
-    Load,
-    Obstacle,
-    base_obstacles,
-    trailer_obstacles,
-)
+from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.free_motion import ESCAPE_RAD, Failure, FreeMotion, Goal, Motion, pairs_text
 from lumper_motion.intake import load_acceleration
 from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.path import Leg, check_path, line
 from lumper_motion.requests import Pick

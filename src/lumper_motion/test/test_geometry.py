@@ -10,9 +10,10 @@ from harness import CONFIG, carton, pick_of, wall_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lumper_motion.collision import Closeness, CollisionChecker, Load, Obstacle, base_obstacles, trailer_obstacles
+from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.follow import Follower
 from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
 from lumper_motion.path import Leg, check_path, line, make_path
 from lumper_motion.search import SearchError, search
 from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
