@@ -9,6 +9,7 @@ from lumper_msgs.msg import BrokerState, OutcomeCode
 
 from lumper_motion.active import STAGE_NAMES, Held
 from lumper_motion.drive import ARM
+from lumper_motion.grip import GRIPPER
 from lumper_motion.intake import KINDS, read_goal
 from lumper_motion.journal import Journal, Record
 from lumper_motion.outcomes import EXECUTE, finish
@@ -16,7 +17,7 @@ from lumper_motion.parameters import MotionParameters
 from lumper_motion.permit import Door, Permission, Permit, PermitRules
 from lumper_motion.records import pick_from_json
 from lumper_motion.requests import Happening, Queue, Refusal, Request, State, after
-from lumper_motion.runner import GRIPPER, Runner
+from lumper_motion.runner import Runner
 from lumper_motion.senses import Senses
 from lumper_motion.stages import StagePlanner
 from lumper_motion.tools import load_of

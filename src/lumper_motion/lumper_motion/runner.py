@@ -10,13 +10,13 @@ import numpy as np
 from control_msgs.action import FollowJointTrajectory
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
-from lumper_msgs.srv import SetGripper
 from numpy.typing import NDArray
 
 from lumper_motion.active import INTERRUPTIBLE, STAGE_NAMES, STEPS, Active, Held, Memory, Step, Stop
 from lumper_motion.beginning import fit
 from lumper_motion.drive import SCALE_STEP, Drive
 from lumper_motion.free_motion import Failure
+from lumper_motion.grip import Grip, Verdict
 from lumper_motion.intake import KINDS
 from lumper_motion.journal import Journal, Record
 from lumper_motion.outcomes import EXECUTE, event_of, finish
@@ -24,12 +24,11 @@ from lumper_motion.parameters import MotionParameters
 from lumper_motion.permit import Door, Permission
 from lumper_motion.planning import Planning
 from lumper_motion.records import pick_to_json
-from lumper_motion.requests import Happening, Pick, Request, State
+from lumper_motion.requests import Happening, Request, State
 from lumper_motion.senses import Senses
 from lumper_motion.stages import StagePlanner
-from lumper_motion.tools import load_of, regrasped
+from lumper_motion.tools import load_of
 from lumper_ros.core import (
-    CallService,
     Compute,
     Effect,
     Emit,
@@ -41,7 +40,6 @@ from lumper_ros.core import (
 )
 
 Array = NDArray[np.float64]
-GRIPPER = "gripper/set"
 H = Happening
 B = BrokerState
 C = OutcomeCode
@@ -76,10 +74,10 @@ class Runner:
         self.active: Active | None = None
         self.memory = Memory()
         self.planning = Planning(parameters, planner, senses, self.memory)
+        self._grip = Grip(parameters, planner.robot, senses, self.memory, self._put)
         self._drive = Drive(parameters, planner.robot, senses, door, self._put)
         self.permission = Permission(False, "safety/state was never received", 0.0)
         self.dispatching = False  # a motion's first trajectory is among the effects in `out`
-        self._gripper_calls = 0
         self._feedback_s = -math.inf
 
     def begin_life(self, number: int) -> None:
@@ -288,7 +286,7 @@ class Runner:
         assert active.follower is not None
         self.memory.trail_tau_s = active.follower.trajectory.duration_s
         if active.step in (Step.APPROACH, Step.PRESS):
-            self._command_gripper(active)
+            self._grip.suck(active)
             active.enter_stage(B.STAGE_GRASP, now.ros_s)
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_GRIP)
@@ -297,7 +295,7 @@ class Runner:
         if active.step is Step.PLACE:
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_RELEASE)
-            self._call_gripper(0)
+            self._grip.release()
             return
         if active.step is Step.EXTRACT and self.memory.held is not None:
             self.memory.held.out = True
@@ -317,15 +315,6 @@ class Runner:
             return
         self._plan(now)
 
-    def _command_gripper(self, active: Active) -> None:
-        if not active.zones_commanded and active.pick is not None:
-            active.zones_commanded = True
-            self._call_gripper(active.pick.zones)
-
-    def _call_gripper(self, zones: int) -> None:
-        self._gripper_calls += 1
-        self.out.append(CallService(GRIPPER, f"gripper {self._gripper_calls}", SetGripper.Request(zones_on=zones), 1.0))
-
     def gripper_answered(self, response: Any | None, now: Now) -> None:
         """The valves were commanded, or not."""
         active = self.active
@@ -341,67 +330,42 @@ class Runner:
         if gripper is None:
             return
         if active is None:
-            if self.memory.held is not None and self._lost(now):
+            if self._grip.lost(now):
                 self.out.append(
                     Emit("motion.carton_lost", "the gripper lost its load while the arm stood", Severity.ERROR)
                 )
                 self.memory.held = None
-                self._call_gripper(0)
+                self._grip.release()
             return
-        if active.state is State.GRIPPING and active.pick is not None:
-            if gripper.holds and gripper.zones_on == active.pick.zones:
-                self._gripped(active, active.pick, now)
-            elif now.steady_s - active.grip_since_s > self._p.vacuum_wait_s:
-                self._grip_again(active, now)
-        elif active.state is State.RELEASING:
-            if not gripper.holds and gripper.zones_on == 0:
+        match self._grip.verdict(active, now):
+            case Verdict.GRIPPED:
+                assert active.pick is not None
+                self.memory.held = Held(load_of(active.pick), active.pick)
+                active.fire(H.GRIPPED)
+                self._next_step(active, now)
+            case Verdict.NOT_GRIPPED:
+                active.fire(H.GRIP_AGAIN)
+                self._next_try(active, "no vacuum", now)
+            case Verdict.LET_GO:
                 self.memory.laid_down = active.pick.carton_ids if active.pick else ()
                 self.memory.held = None
                 active.fire(H.LET_GO)
                 self._next_step(active, now)
-            elif now.steady_s - active.grip_since_s > self._p.release_wait_s:
+            case Verdict.NOT_LET_GO:
                 self.stop(C.CONTROLLER_FAULT, "the load does not let go of the gripper", now)
-        elif self.memory.held is not None and active.state is not State.STOPPING and self._lost(now):
-            ids = list(self.memory.held.load.carton_ids)
-            self.memory.held = None
-            self._call_gripper(0)
-            stage = STAGE_NAMES.get(active.stage, "planning")
-            self.stop(C.CARTON_LOST, f"cartons {ids} left the gripper during {stage}", now)
-
-    def _lost(self, now: Now) -> bool:
-        since = self._senses.empty_since_s
-        return since is not None and now.steady_s - since >= self._p.lost_after_s
-
-    def _gripped(self, active: Active, pick: Pick, now: Now) -> None:
-        self.memory.held = Held(load_of(pick), pick)
-        active.fire(H.GRIPPED)
-        self._next_step(active, now)
-
-    def _grip_again(self, active: Active, now: Now) -> None:
-        active.fire(H.GRIP_AGAIN)
-        self._next_try(active, "no vacuum", now)
+            case Verdict.LOST:
+                assert self.memory.held is not None
+                ids = list(self.memory.held.load.carton_ids)
+                self.memory.held = None
+                self._grip.release()
+                stage = STAGE_NAMES.get(active.stage, "planning")
+                self.stop(C.CARTON_LOST, f"cartons {ids} left the gripper during {stage}", now)
 
     def _next_try(self, active: Active, why: str, now: Now) -> None:
-        """Press harder, then another grasp of the same face, then say so and go back."""
-        assert active.pick is not None
-        active.grip_tries += 1
-        rest = [step for step in active.steps[1:] if step is Step.EXTRACT]
-        if active.grip_tries == 1:
-            self._emit("motion.grip_again", f"{why}: pressing harder", Severity.WARN)
-            active.steps = [Step.PRESS, *rest]
-        elif active.grip_tries == 2:
-            self._emit("motion.grip_again", f"{why}: another grasp of the same face", Severity.WARN)
-            self._call_gripper(0)
-            active.zones_commanded = False
-            active.pick = regrasped(active.pick, self.robot)
-            active.steps = [Step.BACK_OFF, Step.APPROACH, *rest]
-        else:
-            self._call_gripper(0)
-            gripper = self._senses.gripper
-            kpa = gripper.vacuum_kpa if gripper else 0.0
-            ids = list(active.pick.carton_ids)
-            active.failure = Stop(C.GRASP_NOT_MADE, f"vacuum {kpa:.0f} kPa after {active.grip_tries} tries on {ids}")
-            active.steps = [Step.BACK_OFF]
+        """Try to get hold of the load another way, or go back."""
+        text = self._grip.next_try(active, why)
+        if text:
+            self._emit("motion.grip_again", text, Severity.WARN)
         self._plan(now)
 
     # --- stopping ---
@@ -454,7 +418,7 @@ class Runner:
             if self._senses.holds():
                 self.memory.held = Held(load_of(active.pick), active.pick)
             else:
-                self._call_gripper(0)
+                self._grip.release()
         self._end(stop.code, stop.text, now)
 
     # --- every tick ---
@@ -499,7 +463,7 @@ class Runner:
             active.enter_stage(stage, now.ros_s)
             self._note_down(active)
         if active.step is Step.APPROACH and tau >= trajectory.duration_s - SUCTION_LEAD_S:
-            self._command_gripper(active)
+            self._grip.suck(active)
         if active.preempt and active.stage in INTERRUPTIBLE and active.step is not Step.BACK_OFF:
             self.stop(C.PREEMPTED, "a request of higher priority waits", now)
             return
