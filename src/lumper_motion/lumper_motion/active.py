@@ -10,9 +10,9 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState
 from numpy.typing import NDArray
 
-from lumper_motion.collision import Load
 from lumper_motion.follow import Follower
 from lumper_motion.journal import Record
+from lumper_motion.obstacles import Load
 from lumper_motion.requests import Happening, Pick, Request, State, after
 from lumper_motion.timing import Trajectory
 

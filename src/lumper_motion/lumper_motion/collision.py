@@ -1,10 +1,13 @@
-"""Does the arm, with what it holds, touch anything? Coal with an AABB-tree broadphase; everything in base_link, m.
+"""Does the arm, with what it holds, touch anything? Everything in base_link, m.
+
+Which pairs are near enough to be looked at is found for many configurations at once, by bounding boxes in arrays: through the Python
+binding of a tree, placing the shapes alone costs more than that. What is near is Coal's to judge.
 
 Three sets of robot shapes, because "touching" means something else while transiting, while the cups press on a face, and
 while the load slides out from between its neighbours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumper_motion.kinematics import ArmKinematics
-from lumper_ros.robot import Robot, Trailer
+from lumper_motion.obstacles import Load, Obstacle
+from lumper_ros.robot import Robot
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 # The cups give way: in contact, the pad's front end is not a collision.
 CUP_CLEARANCE_M = 0.03
@@ -39,81 +44,83 @@ class Closeness(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Obstacle:
-    """A box that must not be touched. `carton_id` 0 = not a carton."""
+class _Form:
+    """A geometry on a link: its pose there, and what it extends to along its own axes plus, all round, `round_m`."""
 
-    name: str
-    pose: Array  # 4x4 of the centre
-    size_m: tuple[float, float, float]
-    carton_id: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Load:
-    """What the gripper holds: a box fixed in tool0."""
-
-    carton_ids: tuple[int, ...]
-    pose_in_tool: Array  # 4x4 of the centre
-    size_m: tuple[float, float, float]
-    mass_kg: float
-    zones: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """The first contact of a sequence of configurations: sample index, and the names that touch."""
-
-    sample: int
-    robot: str
-    obstacle: str
-
-
-def trailer_obstacles(trailer: Trailer, base_from_trailer: Array, thickness_m: float = 0.2) -> list[Obstacle]:
-    """Walls, ceiling, floor and back wall of the trailer, and the dock's floor, as boxes in base_link."""
-    half, t = trailer.width_m / 2.0, thickness_m
-    length, height, dock = trailer.length_m, trailer.height_m, trailer.dock_length_m
-    shapes = {
-        "trailer left wall": ((length / 2, half + t / 2, height / 2), (length, t, height)),
-        "trailer right wall": ((length / 2, -half - t / 2, height / 2), (length, t, height)),
-        "trailer ceiling": ((length / 2, 0.0, height + t / 2), (length, trailer.width_m, t)),
-        "trailer back wall": ((length + t / 2, 0.0, height / 2), (t, trailer.width_m, height)),
-        "floor": (((length - dock) / 2, 0.0, -t / 2), (length + dock, 2.0 * trailer.width_m, t)),
-    }
-    result = []
-    for name, (centre, size) in shapes.items():
-        pose = np.eye(4)
-        pose[:3, 3] = centre
-        result.append(Obstacle(name, base_from_trailer @ pose, size))
-    return result
-
-
-def base_obstacles(robot: Robot) -> list[Obstacle]:
-    """Conveyor and deck of the drive base."""
-    belt = robot.conveyor
-    pose = np.eye(4)
-    pose[:3, 3] = (
-        (belt.front_x_m + belt.end_x_m) / 2.0,
-        belt.center_y_m,
-        belt.surface_z_m - belt.thickness_m / 2.0,
-    )
-    result = [Obstacle("conveyor", pose, (belt.front_x_m - belt.end_x_m, belt.width_m, belt.thickness_m))]
-    deck = robot.raw.get("base", {}).get("deck")
-    if deck is not None:
-        pose = np.eye(4)
-        pose[:3, 3] = deck["xyz"]
-        x, y, z = (float(value) for value in deck["size"])
-        result.append(Obstacle("deck", pose, (x, y, z)))
-    return result
+    local: Array  # 4x4
+    geometry: coal.CollisionGeometry
+    half_m: tuple[float, float, float]
+    round_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
-    """A robot shape: its link, its pose there, its true and inflated geometry."""
+    """A part of the robot in its three forms."""
 
     name: str
     link: int
-    local: Array
-    shapes: dict[Closeness, coal.CollisionObject]
+    forms: dict[Closeness, _Form]
+
+
+class _Body:
+    """The robot's shapes at one closeness, with the load, as arrays."""
+
+    def __init__(self, shapes: Sequence[_Shape], pairs: Sequence[tuple[int, int]], closeness: Closeness) -> None:
+        forms = [shape.forms[closeness] for shape in shapes]
+        self.names = [shape.name for shape in shapes]
+        self.geometries = [form.geometry for form in forms]
+        self.pairs = list(pairs)
+        self.first = np.array([i for i, _ in pairs], dtype=np.intp)
+        self.second = np.array([j for _, j in pairs], dtype=np.intp)
+        self.outer = np.array([i for i, name in enumerate(self.names) if _meets_world(name)], dtype=np.intp)
+        self._links = np.array([shape.link for shape in shapes], dtype=np.intp)
+        self._local = np.array([form.local for form in forms])
+        self._half = np.array([form.half_m for form in forms])[:, :, None]
+        self._round = np.array([form.round_m for form in forms])[:, None]
+
+    def placed(self, frames: Array) -> tuple[Array, Array, Array]:
+        """Poses (n, shapes, 4, 4) at link frames (n, links, 4, 4), lower and upper corners (n, shapes, 3) round them."""
+        poses = frames[:, self._links] @ self._local
+        reach = (np.abs(poses[:, :, :3, :3]) @ self._half)[:, :, :, 0] + self._round
+        centre = poses[:, :, :3, 3]
+        return poses, centre - reach, centre + reach
+
+
+class _World:
+    """The obstacles at one closeness as arrays; which of them count can be changed."""
+
+    def __init__(self, obstacles: Sequence[Obstacle], shrink_m: float) -> None:
+        sizes = np.array([obstacle.size_m for obstacle in obstacles]).reshape(-1, 3)
+        shrunk = np.array([shrink_m if obstacle.carton_id else 0.0 for obstacle in obstacles])
+        self._poses = np.array([obstacle.pose for obstacle in obstacles]).reshape(-1, 4, 4)
+        self._sizes = np.maximum(sizes - 2.0 * shrunk[:, None], 0.005)
+        reach = (np.abs(self._poses[:, :3, :3]) @ (0.5 * self._sizes)[:, :, None])[:, :, 0]
+        self._low, self._high = self._poses[:, :3, 3] - reach, self._poses[:, :3, 3] + reach
+        self._counts = np.ones(len(obstacles), dtype=bool)
+        self._solids: dict[int, tuple[coal.CollisionGeometry, coal.Transform3s]] = {}
+
+    def leave_out(self, which: Sequence[int]) -> None:
+        """These count no more; all others do."""
+        self._counts[:] = True
+        self._counts[list(which)] = False
+
+    def solid(self, which: int) -> tuple[coal.CollisionGeometry, coal.Transform3s]:
+        """Made when first looked at: most of a wall is never near the arm."""
+        if which not in self._solids:
+            pose = self._poses[which]
+            self._solids[which] = (coal.Box(*self._sizes[which]), coal.Transform3s(pose[:3, :3], pose[:3, 3]))
+        return self._solids[which]
+
+    def near(self, low: Array, high: Array) -> tuple[Indices, Indices, Indices]:
+        """Configuration, shape and obstacle of every pair whose boxes overlap, for corners (n, shapes, 3)."""
+        some = (self._low <= high.max(axis=(0, 1))) & (self._high >= low.min(axis=(0, 1)))
+        rows = np.flatnonzero(some.all(axis=1) & self._counts)
+        overlap = np.ones((*low.shape[:2], len(rows)), dtype=bool)
+        for axis in range(3):
+            overlap &= low[:, :, axis, None] <= self._high[rows, axis]
+            overlap &= high[:, :, axis, None] >= self._low[rows, axis]
+        at, shape, row = np.nonzero(overlap)
+        return at, shape, rows[row]
 
 
 class CollisionChecker:
@@ -122,87 +129,59 @@ class CollisionChecker:
     def __init__(self, kinematics: ArmKinematics, obstacles: Sequence[Obstacle], margin_m: float) -> None:
         self._kin = kinematics
         self._margin_m = margin_m
-        self._env = coal.DynamicAABBTreeCollisionManager()
-        self._objects: list[tuple[Obstacle, coal.CollisionObject, coal.CollisionObject]] = []
-        self._contact_env = coal.DynamicAABBTreeCollisionManager()
-        for obstacle in obstacles:
-            shrink = CONTACT_SHRINK_M if obstacle.carton_id else 0.0
-            full = _box(obstacle.pose, obstacle.size_m, 0.0)
-            less = _box(obstacle.pose, obstacle.size_m, -shrink)
-            self._objects.append((obstacle, full, less))
-            self._env.registerObject(full)
-            self._contact_env.registerObject(less)
-        self._allowed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
-        self._static = self._robot_shapes()
-        self._env.setup()
-        self._contact_env.setup()
-        # (obstacles, 6) lower and upper corners of their bounding boxes.
-        self._boxes = np.array([[*body.getAABB().min_, *body.getAABB().max_] for _, body, _ in self._objects])
-        self._load: _Shape | None = None
-        self._held: Load | None = None
-        self._pairs: list[tuple[int, int]] = []
-        self._managers: dict[Closeness, coal.DynamicAABBTreeCollisionManager] = {}
-        self._rebuild()
-        self._callback = coal.CollisionCallBackDefault()
-        self._request = coal.CollisionRequest()
+        self._static, masts = self._robot_shapes()
+        self._obstacles = [*obstacles, *masts]
+        full, less = _World(self._obstacles, 0.0), _World(self._obstacles, CONTACT_SHRINK_M)
+        self._worlds = {Closeness.WIDE: full, Closeness.CLEAR: full, Closeness.CONTACT: less}
+        self._request, self._result = coal.CollisionRequest(), coal.CollisionResult()
         self._pairs = self._self_pairs()
-        self._rebuild()
+        self._empty = self._bodies(self._static, self._pairs)
+        self._body = self._empty
+        self._held: Load | None = None
 
-    def _robot_shapes(self) -> list[_Shape]:
-        """Capsules of the moving links and the pad. Capsules of links that cannot move are obstacles of the mast kind."""
+    def _robot_shapes(self) -> tuple[list[_Shape], list[Obstacle]]:
+        """Capsules of the moving links and the pad; what of the robot cannot move is an obstacle (its mast)."""
         robot, links = self._kin.robot, {name: i for i, name in enumerate(self._kin.links)}
         moving = _moving_links(robot)
-        wide_m = self._margin_m + ROUNDING_M
-        result = []
+        margins = {Closeness.WIDE: self._margin_m + ROUNDING_M, Closeness.CLEAR: self._margin_m, Closeness.CONTACT: 0.0}
+        shapes, masts = [], []
         for number, capsule in enumerate(robot.capsules):
             if capsule.link == "tool0":
                 continue
+            name = f"{capsule.link} {number}"
             a, b = np.array(capsule.a), np.array(capsule.b)
             length = float(np.linalg.norm(b - a))
             local = np.eye(4)
             local[:3, :3] = _z_along(b - a)
             local[:3, 3] = (a + b) / 2.0
-            if capsule.link not in moving:
-                frame = self._kin.link_frames(np.zeros((1, len(robot.joint_names))))[0, links[capsule.link]] @ local
+            if capsule.link == "base_link" and capsule.link not in moving:
                 size = (2.0 * capsule.radius_m, 2.0 * capsule.radius_m, length + 2.0 * capsule.radius_m)
-                if capsule.link == "base_link":
-                    mast = Obstacle(f"{capsule.link} {number}", frame, size)
-                    self._objects.append((mast, _box(frame, size, 0.0), _box(frame, size, 0.0)))
-                    self._env.registerObject(self._objects[-1][1])
-                    self._contact_env.registerObject(self._objects[-1][2])
-                    continue
-            result.append(
-                _Shape(
-                    f"{capsule.link} {number}",
-                    links[capsule.link],
+                masts.append(Obstacle(name, local, size))
+                continue
+            forms = {
+                closeness: _Form(
                     local,
-                    {
-                        Closeness.WIDE: coal.CollisionObject(coal.Capsule(capsule.radius_m + wide_m, length)),
-                        Closeness.CLEAR: coal.CollisionObject(coal.Capsule(capsule.radius_m + self._margin_m, length)),
-                        Closeness.CONTACT: coal.CollisionObject(coal.Capsule(capsule.radius_m, length)),
-                    },
+                    coal.Capsule(capsule.radius_m + margin_m, length),
+                    (0.0, 0.0, 0.5 * length),
+                    capsule.radius_m + margin_m,
                 )
-            )
+                for closeness, margin_m in margins.items()
+            }
+            shapes.append(_Shape(name, links[capsule.link], forms))
         pad = robot.gripper
         local = np.eye(4)
         local[2, 3] = -pad.pad_depth_m / 2.0
         short = np.eye(4)
         short[2, 3] = -(pad.pad_depth_m + CUP_CLEARANCE_M) / 2.0
-        m, w = 2.0 * self._margin_m, 2.0 * wide_m
-        for closeness, place, size in (
-            (Closeness.WIDE, local, (pad.pad_width_m + w, pad.pad_height_m + w, pad.pad_depth_m + w)),
-            (Closeness.CLEAR, local, (pad.pad_width_m + m, pad.pad_height_m + m, pad.pad_depth_m + m)),
-            (Closeness.CONTACT, short, (pad.pad_width_m, pad.pad_height_m, pad.pad_depth_m - CUP_CLEARANCE_M)),
-        ):
-            result.append(
-                _Shape(
-                    f"gripper {closeness.value}",
-                    links["tool0"],
-                    place,
-                    {closeness: coal.CollisionObject(coal.Box(*size))},
-                )
-            )
-        return result
+        size = (pad.pad_width_m, pad.pad_height_m, pad.pad_depth_m)
+        forms = {
+            closeness: _box_form(local, size, margin_m)
+            for closeness, margin_m in margins.items()
+            if closeness is not Closeness.CONTACT
+        }
+        forms[Closeness.CONTACT] = _box_form(short, (*size[:2], size[2] - CUP_CLEARANCE_M), 0.0)
+        shapes.append(_Shape("gripper", links["tool0"], forms))
+        return shapes, masts
 
     def _self_pairs(self) -> list[tuple[int, int]]:
         """Pairs of shapes that can meet: links not neighbours in the chain, and apart in every named pose (else built so)."""
@@ -215,41 +194,12 @@ class CollisionChecker:
             if abs(depth[names[first.link]] - depth[names[second.link]]) >= 2
             and _wrist_can_meet(first.name, second.name)
         ]
-        result = coal.CollisionResult()
-        for pose in self._kin.robot.poses.values():
-            frames = self._kin.link_frames(pose[None])[0]
-            for closeness in Closeness:
-                self._place(frames, closeness)
-            apart = []
-            for j, i in pairs:
-                result.clear()
-                one, two = (next(iter(self._static[k].shapes.values())) for k in (j, i))
-                if not coal.collide(one, two, self._request, result):
-                    apart.append((j, i))
-            pairs = apart
-        return pairs
+        body = _Body(self._static, pairs, Closeness.WIDE)
+        poses, _, _ = body.placed(self._kin.link_frames(np.array(list(self._kin.robot.poses.values()))))
+        return [(j, i) for j, i in pairs if not any(self._meet(body, pose, j, i) for pose in poses)]
 
-    def _rebuild(self) -> None:
-        self._shapes = {
-            closeness: [
-                shape for shape in (*self._static, *([self._load] if self._load else [])) if closeness in shape.shapes
-            ]
-            for closeness in Closeness
-        }
-        self._locals = {
-            closeness: (np.array([s.link for s in shapes]), np.array([s.local for s in shapes]))
-            for closeness, shapes in self._shapes.items()
-        }
-        # Looked up once a configuration: hashing an Enum costs more than testing a pair.
-        self._bodies = {key: [shape.shapes[key] for shape in shapes] for key, shapes in self._shapes.items()}
-        self._meetings = {key: self._meetings_of(key) for key in Closeness}
-        for closeness, shapes in self._shapes.items():
-            manager = coal.DynamicAABBTreeCollisionManager()
-            for shape in shapes:
-                if _meets_world(shape.name):
-                    manager.registerObject(shape.shapes[closeness])
-            manager.setup()
-            self._managers[closeness] = manager
+    def _bodies(self, shapes: Sequence[_Shape], pairs: Sequence[tuple[int, int]]) -> dict[Closeness, _Body]:
+        return {closeness: _Body(shapes, pairs, closeness) for closeness in Closeness}
 
     def set_load(self, load: Load | None) -> None:
         """What the gripper holds from now on."""
@@ -257,24 +207,18 @@ class CollisionChecker:
             return
         self._held = load
         if load is None:
-            self._load = None
-        else:
-            width, height, depth = load.size_m
-            m, w = 2.0 * self._margin_m, 2.0 * (self._margin_m + ROUNDING_M)
-            less = 2.0 * CONTACT_SHRINK_M
-            self._load = _Shape(
-                "held carton",
-                self._kin.tool_link,
-                load.pose_in_tool,
-                {
-                    Closeness.WIDE: coal.CollisionObject(coal.Box(width + w, height + w, depth + w)),
-                    Closeness.CLEAR: coal.CollisionObject(coal.Box(width + m, height + m, depth + m)),
-                    Closeness.CONTACT: coal.CollisionObject(
-                        coal.Box(max(width - less, 0.01), max(height - less, 0.01), max(depth - less, 0.01))
-                    ),
-                },
-            )
-        self._rebuild()
+            self._body = self._empty
+            return
+        margin_m = self._margin_m
+        forms = {
+            Closeness.WIDE: _box_form(load.pose_in_tool, load.size_m, margin_m + ROUNDING_M),
+            Closeness.CLEAR: _box_form(load.pose_in_tool, load.size_m, margin_m),
+            Closeness.CONTACT: _box_form(load.pose_in_tool, load.size_m, -CONTACT_SHRINK_M),
+        }
+        number = len(self._static)
+        pairs = [(number, i) for i, shape in enumerate(self._static) if _load_can_meet(shape.name)]
+        held = _Shape("held carton", self._kin.tool_link, forms)
+        self._body = self._bodies([*self._static, held], [*self._pairs, *pairs])
 
     def allow(self, names: Iterable[str], held: Iterable[str] = ()) -> None:
         """Obstacles, by name, that count no more from now on; replaces what was allowed before.
@@ -283,103 +227,98 @@ class CollisionChecker:
             names: may be touched on the stretches at a face or the belt (CONTACT), not by free motion.
             held: hang on the gripper: no obstacles at all.
         """
-        gone = frozenset(held)
-        wanted = (gone, gone | frozenset(names))
-        for environment, index, before, now in (
-            (self._env, 1, self._allowed[0], wanted[0]),
-            (self._contact_env, 2, self._allowed[1], wanted[1]),
-        ):
-            if before == now:
-                continue
-            for entry in self._objects:
-                name = entry[0].name
-                if name in now and name not in before:
-                    environment.unregisterObject(entry[index])
-                elif name in before and name not in now:
-                    environment.registerObject(entry[index])
-        self._allowed = wanted
+        gone = set(held)
+        touched = gone.union(names)
+        for closeness, left_out in ((Closeness.CLEAR, gone), (Closeness.CONTACT, touched)):
+            self._worlds[closeness].leave_out(
+                [i for i, obstacle in enumerate(self._obstacles) if obstacle.name in left_out]
+            )
 
-    def _place(self, frames: Array, closeness: Closeness) -> None:
-        links, local = self._locals[closeness]
-        world = frames[links] @ local
-        for body, pose in zip(self._bodies[closeness], world, strict=True):
-            body.setTransform(coal.Transform3s(pose[:3, :3], pose[:3, 3]))
-            body.computeAABB()
+    def _meet(self, body: _Body, poses: Array, one: int, other: int) -> bool:
+        """Whether two of the robot's own shapes touch at poses (shapes, 4, 4)."""
+        self._result.clear()
+        return bool(
+            coal.collide(
+                body.geometries[one],
+                _transform(poses[one]),
+                body.geometries[other],
+                _transform(poses[other]),
+                self._request,
+                self._result,
+            )
+        )
 
-    def _touches(self, frames: Array, closeness: Closeness) -> bool:
-        self._place(frames, closeness)
-        manager = self._managers[closeness]
-        manager.update()
-        self._callback.init()
-        (self._contact_env if closeness is Closeness.CONTACT else self._env).collide(manager, self._callback)
-        return bool(self._callback.data.result.isCollision()) or bool(self._touches_itself(closeness))
-
-    def _meetings_of(self, closeness: Closeness) -> list[tuple[coal.CollisionObject, coal.CollisionObject, str]]:
-        """Pairs of the robot's own shapes that could touch, with what to say if they do."""
-        meetings = []
-        for first, second in self._pairs:
-            a, b = self._static[first], self._static[second]
-            if closeness in a.shapes and closeness in b.shapes:
-                meetings.append((a.shapes[closeness], b.shapes[closeness], f"{a.name} and {b.name}"))
-        if self._load is not None:
-            held = self._load.shapes[closeness]
-            meetings += [
-                (held, shape.shapes[closeness], f"held carton and {shape.name}")
-                for shape in self._static
-                if closeness in shape.shapes and _load_can_meet(shape.name)
-            ]
-        return meetings
-
-    def _touches_itself(self, closeness: Closeness) -> str:
-        result = coal.CollisionResult()
-        for one, two, text in self._meetings[closeness]:
-            if one.getAABB().overlap(two.getAABB()) and coal.collide(one, two, self._request, result):
-                return text
-        return ""
+    def _touches(self, geometry: coal.CollisionGeometry, pose: coal.Transform3s, world: _World, obstacle: int) -> bool:
+        self._result.clear()
+        other, there = world.solid(obstacle)
+        return bool(coal.collide(geometry, pose, other, there, self._request, self._result))
 
     def first_hit(self, joints: Array, closeness: Closeness) -> int:
         """Index of the first of (n, 6) configurations that touches something, or -1."""
-        frames = self._kin.link_frames(np.atleast_2d(joints))
-        for i in range(len(frames)):
-            if self._touches(frames[i], closeness):
-                return i
-        return -1
+        return next(self._hits(joints, closeness), -1)
+
+    def each_free(self, joints: Array, closeness: Closeness) -> NDArray[np.bool_]:
+        """(n,) whether each of (n, 6) configurations touches nothing."""
+        result = np.ones(len(joints), dtype=bool)
+        result[list(self._hits(joints, closeness))] = False
+        return result
+
+    def _hits(self, joints: Array, closeness: Closeness) -> Iterator[int]:
+        """Indices of those of (n, 6) configurations that touch something, in order."""
+        if not len(joints):
+            return
+        body, world = self._body[closeness], self._worlds[closeness]
+        poses, low, high = body.placed(self._kin.link_frames(joints))
+        close = (low[:, body.first] <= high[:, body.second]) & (high[:, body.first] >= low[:, body.second])
+        itself, pair = np.nonzero(close.all(axis=2))
+        at, part, obstacle = world.near(low[:, body.outer], high[:, body.outer])
+        # One list of what is to be looked at, configuration by configuration; the robot with itself has no obstacle.
+        near = sorted(
+            [
+                *zip(at.tolist(), obstacle.tolist(), body.outer[part].tolist(), strict=True),
+                *((sample, -1, which) for sample, which in zip(itself.tolist(), pair.tolist(), strict=True)),
+            ]
+        )
+        hit = -1
+        for sample, which, number in near:
+            if sample == hit:
+                continue
+            if which < 0:
+                touches = self._meet(body, poses[sample], *body.pairs[number])
+            else:
+                place = _transform(poses[sample, number])
+                touches = self._touches(body.geometries[number], place, world, which)
+            if touches:
+                hit = sample
+                yield sample
 
     def free(self, joints: Array, closeness: Closeness = Closeness.CLEAR) -> bool:
         """Whether one configuration (6,) touches nothing."""
-        return not self._touches(self._kin.link_frames(joints[None])[0], closeness)
+        return self.first_hit(joints[None], closeness) < 0
 
     def explain(self, joints: Array, closeness: Closeness) -> list[tuple[str, str]]:
         """All touching pairs (robot part, obstacle) at one configuration (6,)."""
-        frames = self._kin.link_frames(joints[None])[0]
-        self._place(frames, closeness)
-        pairs = []
-        result = coal.CollisionResult()
-        for shape in self._shapes[closeness]:
-            body = shape.shapes[closeness]
-            if not _meets_world(shape.name):
-                continue
-            box = body.getAABB()
-            apart = (np.asarray(box.min_) > self._boxes[:, 3:]) | (np.asarray(box.max_) < self._boxes[:, :3])
-            for i in np.flatnonzero(~apart.any(axis=1)):
-                obstacle, full, less = self._objects[i]
-                other = less if closeness is Closeness.CONTACT else full
-                if obstacle.name in self._allowed[closeness is Closeness.CONTACT]:
-                    continue
-                result.clear()
-                if coal.collide(body, other, self._request, result):
-                    pairs.append((shape.name, obstacle.name))
-        itself = self._touches_itself(closeness)
-        if itself:
-            pairs.append((itself, "the robot itself"))
+        body, world = self._body[closeness], self._worlds[closeness]
+        poses, low, high = body.placed(self._kin.link_frames(joints[None]))
+        _, shape, obstacle = world.near(low[:, body.outer], high[:, body.outer])
+        pairs = [
+            (body.names[part], self._obstacles[which].name)
+            for part, which in zip(body.outer[shape].tolist(), obstacle.tolist(), strict=True)
+            if self._touches(body.geometries[part], _transform(poses[0, part]), world, which)
+        ]
+        for one, other in body.pairs:
+            if self._meet(body, poses[0], one, other):
+                return [*pairs, (f"{body.names[one]} and {body.names[other]}", "the robot itself")]
         return pairs
 
 
-def _box(pose: Array, size_m: Sequence[float], grow_m: float) -> coal.CollisionObject:
-    x, y, z = (max(float(side) + 2.0 * grow_m, 0.005) for side in size_m)
-    body = coal.CollisionObject(coal.Box(x, y, z), coal.Transform3s(pose[:3, :3], pose[:3, 3]))
-    body.computeAABB()
-    return body
+def _box_form(local: Array, size_m: Sequence[float], grow_m: float) -> _Form:
+    x, y, z = (max(float(side) + 2.0 * grow_m, 0.01) for side in size_m)
+    return _Form(local, coal.Box(x, y, z), (0.5 * x, 0.5 * y, 0.5 * z))
+
+
+def _transform(pose: Array) -> coal.Transform3s:
+    return coal.Transform3s(pose[:3, :3], pose[:3, 3])
 
 
 def _z_along(direction: Array) -> Array:

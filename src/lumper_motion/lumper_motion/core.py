@@ -8,13 +8,16 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 
 from lumper_motion.active import STAGE_NAMES, Held
+from lumper_motion.drive import ARM
+from lumper_motion.grip import GRIPPER
 from lumper_motion.intake import KINDS, read_goal
 from lumper_motion.journal import Journal, Record
+from lumper_motion.outcomes import EXECUTE, finish
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.permit import Door, Permission, Permit, PermitRules
 from lumper_motion.records import pick_from_json
 from lumper_motion.requests import Happening, Queue, Refusal, Request, State, after
-from lumper_motion.runner import ARM, EXECUTE, GRIPPER, Runner, finish
+from lumper_motion.runner import Runner
 from lumper_motion.senses import Senses
 from lumper_motion.stages import StagePlanner
 from lumper_motion.tools import load_of
@@ -84,7 +87,7 @@ class MotionBroker(Core):
         self._number = self._journal.last_number
         self._unknown = self._journal.open_records()
         life = int(records.get("life", {}).get("life", {}).get("number", 0)) + 1
-        self._runner.life = life
+        self._runner.begin_life(life)
         return [Persist("life", "life", {"number": life})]
 
     def activate(self, now: Now) -> Effects:

@@ -1,7 +1,7 @@
 """Where the arm is on its trajectory, and how it changes pace without leaving the path or jumping in speed.
 
 The trajectory is q(tau); a pace tau(t) runs through it. A change of pace is a cubic ramp of d tau/dt (C1, so that joint
-accelerations have no jump), as short as the acceleration limits allow.
+accelerations have no jump), over as soon as the acceleration limits allow.
 """
 
 import math
@@ -20,8 +20,15 @@ from lumper_ros.convert import to_duration, to_time
 Array = NDArray[np.float64]
 
 RAMPS_S = (0.1, 0.14, 0.2, 0.28, 0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+WAITS_S = (0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5)
+# (wait, ramp), soonest over first.
+AT_ONCE_S = tuple((0.0, ramp_s) for ramp_s in RAMPS_S)
+CHANGES_S = tuple(
+    sorted(((wait_s, ramp_s) for wait_s in WAITS_S for ramp_s in RAMPS_S), key=lambda two: (sum(two), two))
+)
 # Accelerations of a ramp may exceed the planned limits by so much: the sampling of the check.
 RAMP_SLACK = 1.02
+RAMP_SAMPLES = 40
 # A pace below this is standing still.
 STILL_PACE = 1e-3
 SHORTEST_STEP = 1e-3
@@ -29,9 +36,9 @@ SHORTEST_STEP = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """d tau/dt over time: from `before` (slope `slope` per s) to `after` during `ramp_s` from `begins_s`, then constant.
+    """d tau/dt over time: `before` (slope `slope` per s) for `wait_s` from `begins_s`, to `after` during `ramp_s`, then constant.
 
-    begins_s: ROS time. tau_s: place on the trajectory at `begins_s`.
+    begins_s: ROS time. tau_s: place on the trajectory at `begins_s`. A pace that waits has no slope.
     """
 
     begins_s: float
@@ -40,16 +47,23 @@ class Pace:
     slope: float
     after: float
     ramp_s: float
+    wait_s: float = 0.0
+
+    @property
+    def settled_s(self) -> float:
+        """ROS time from which on the pace is `after`."""
+        return self.begins_s + self.wait_s + self.ramp_s
 
     def rate(self, t: Array) -> tuple[Array, Array]:
         """Pace and its derivative at ROS times."""
         if self.ramp_s <= 0.0:
             return np.full(t.shape, self.after), np.zeros(t.shape)
-        u = np.clip((t - self.begins_s) / self.ramp_s, 0.0, 1.0)
+        past = t - self.begins_s - self.wait_s
+        u = np.clip(past / self.ramp_s, 0.0, 1.0)
         d, m = self.after - self.before, self.slope * self.ramp_s
         rate = self.before + m * u + (3 * d - 2 * m) * u**2 + (m - 2 * d) * u**3
         slope = (m + 2 * (3 * d - 2 * m) * u + 3 * (m - 2 * d) * u**2) / self.ramp_s
-        inside = (t >= self.begins_s) & (t < self.begins_s + self.ramp_s)
+        inside = (past >= 0.0) & (past < self.ramp_s)
         return np.maximum(rate, 0.0), np.where(inside, slope, 0.0)
 
     def tau(self, t: Array) -> Array:
@@ -57,10 +71,13 @@ class Pace:
         past = np.maximum(t - self.begins_s, 0.0)
         if self.ramp_s <= 0.0:
             return np.asarray(self.tau_s + past * self.after)
+        waited = np.minimum(past, self.wait_s)
+        past = past - waited
         u = np.minimum(past / self.ramp_s, 1.0)
         d, m = self.after - self.before, self.slope * self.ramp_s
         gone = self.before * u + m * u**2 / 2 + (3 * d - 2 * m) * u**3 / 3 + (m - 2 * d) * u**4 / 4
-        return np.asarray(self.tau_s + self.ramp_s * gone + np.maximum(past - self.ramp_s, 0.0) * self.after)
+        after = np.maximum(past - self.ramp_s, 0.0) * self.after
+        return np.asarray(self.tau_s + self.before * waited + self.ramp_s * gone + after)
 
 
 class Follower:
@@ -109,10 +126,11 @@ class Follower:
 
     def ends_s(self) -> float:
         """ROS time at which the trajectory, or a pause on it, is reached; inf when the pace never gets there."""
-        left = self.trajectory.duration_s - float(self.pace.tau(np.array([self.pace.begins_s + self.pace.ramp_s]))[0])
+        settled_s = self.pace.settled_s
+        left = self.trajectory.duration_s - float(self.pace.tau(np.array([settled_s]))[0])
         if left <= 0.0 or self.pace.after < STILL_PACE:
-            return self.pace.begins_s + self.pace.ramp_s
-        return self.pace.begins_s + self.pace.ramp_s + left / self.pace.after
+            return settled_s
+        return settled_s + left / self.pace.after
 
     def change(self, target: float, from_s: float) -> bool:
         """Go over to another pace from `from_s` on; False where the trajectory is all but over."""
@@ -130,23 +148,28 @@ class Follower:
     def stopping_tau(self, from_s: float) -> float:
         """Place on the trajectory where a stop begun at `from_s` would end."""
         pace = self._ramp(0.0, from_s)
-        return float(pace.tau(np.array([from_s + pace.ramp_s]))[0])
+        return float(pace.tau(np.array([pace.settled_s]))[0])
 
     def _ramp(self, target: float, from_s: float) -> Pace:
-        """The shortest change of pace that keeps within the acceleration limits, else the one that exceeds them least."""
+        """The soonest change of pace that keeps within the acceleration limits, else the one that exceeds them least.
+
+        While the trajectory itself brakes with all that the arm has, nothing can be added: then it is waited for.
+        """
         tau, (rate, slope) = self.tau(from_s), self.pace.rate(np.array([from_s]))
-        best, least = RAMPS_S[-1], math.inf
-        for ramp_s in RAMPS_S:
-            worst = self._worst(Pace(from_s, tau, float(rate[0]), float(slope[0]), target, ramp_s))
+        now = Pace(from_s, tau, float(rate[0]), float(slope[0]), target, RAMPS_S[-1])
+        best, least = now, math.inf
+        for wait_s, ramp_s in CHANGES_S if now.slope == 0.0 else AT_ONCE_S:
+            pace = replace(now, ramp_s=ramp_s, wait_s=wait_s)
+            worst = self._worst(pace)
             if worst < least - 1e-6:
-                best, least = ramp_s, worst
+                best, least = pace, worst
             if worst <= RAMP_SLACK:
                 break
-        return Pace(from_s, tau, float(rate[0]), float(slope[0]), target, best)
+        return best
 
     def _worst(self, pace: Pace) -> float:
         """Largest joint acceleration of a ramp over its limit; inf where the pace would turn negative."""
-        t = pace.begins_s + np.linspace(0.0, pace.ramp_s, 12)
+        t = pace.begins_s + pace.wait_s + np.linspace(0.0, pace.ramp_s, RAMP_SAMPLES)
         rate, slope = pace.rate(t)
         _, velocity, acceleration = self.trajectory.sample(pace.tau(t))
         total = velocity * slope[:, None] + acceleration * (rate**2)[:, None]

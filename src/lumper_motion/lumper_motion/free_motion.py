@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.kinematics import ArmKinematics, straight_tools
 from lumper_motion.parameters import MotionParameters
-from lumper_motion.path import Leg, Path, SearchError, check_path, line, make_path, search
+from lumper_motion.path import Leg, Path, check_path, line, make_path
+from lumper_motion.search import SearchError, search
 from lumper_motion.timing import Limits, TimingError, Trajectory, time_path
 from lumper_motion.tools import along_tool, moved, raised
 from lumper_ros.core import GaveUpError
@@ -99,9 +100,17 @@ class FreeMotion:
             if freed is not None:
                 legs_before, start = [Leg(freed, stage, Closeness.CONTACT)], freed[-1]
 
+        start_free = checker.free(start)
+
         def through(points: Iterable[Array], goal: Goal) -> Motion:
-            legs = [*legs_before, *(Leg(line(a, b), stage) for a, b in pairwise(points)), *goal.legs]
-            return self.timed(legs, checker, limits)
+            legs = [Leg(line(a, b), stage) for a, b in pairwise(points)]
+            if start_free:
+                # Most ways are blocked where rounding their corners would not help: to see that, no path need be made.
+                samples = np.vstack([leg.joints for leg in legs])
+                hit = checker.first_hit(samples, Closeness.CLEAR)
+                if hit >= 0:
+                    return Failure(OutcomeCode.IN_COLLISION, pairs_text(checker.explain(samples[hit], Closeness.CLEAR)))
+            return self.timed([*legs_before, *legs, *goal.legs], checker, limits)
 
         for goal in islice(ways, MAX_STRAIGHT):
             goals.append(goal)
@@ -117,7 +126,7 @@ class FreeMotion:
                 return motion
             if late():
                 raise GaveUpError(f"no path in time; straight it is blocked: {blocked}")
-        if not checker.free(start):
+        if not start_free:
             return Failure(
                 OutcomeCode.IN_COLLISION,
                 f"where the arm stands: {pairs_text(checker.explain(start, Closeness.CLEAR))}",

@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 # Two neighbouring samples of a straight tool line may differ by so much in a joint before the branch counts as torn.
 MAX_BRANCH_STEP_RAD = 0.35
+# A turn whose trace is so near to that of none is none (1e-6 rad).
+UNTURNED = 1e-12
 
 
 class ArmKinematics:
@@ -41,29 +43,20 @@ class ArmKinematics:
         self._limits = np.column_stack([robot.lower_rad, robot.upper_rad])
         self._to_arm = inverse(robot.link_transforms(np.zeros(len(robot.joint_names)))["arm_base"])
         self._from_tool = inverse(robot.flange_to_tool)
+        self.links = robot.chain.links
         order = {name: i for i, name in enumerate(robot.joint_names)}
-        self.links: tuple[str, ...] = ("base_link", *(joint.child for joint in robot.joints))
         index = {name: i for i, name in enumerate(self.links)}
-        self._chain = [
-            (index[joint.parent], index[joint.child], joint.origin, np.array(joint.axis), order.get(joint.name, -1))
+        # (link, its axis in its own frame, number of the joint) of every joint that moves.
+        self._axes = [
+            (index[joint.child], np.array(joint.axis), order[joint.name])
             for joint in robot.joints
+            if joint.name in order
         ]
         self.tool_link = index["tool0"]
 
     def link_frames(self, joints: Array) -> Array:
         """(n, links, 4, 4) of every link in base_link, in the order of `links`."""
-        n = len(joints)
-        frames = np.empty((n, len(self.links), 4, 4))
-        frames[:, 0] = np.eye(4)
-        for parent, child, origin, axis, moves in self._chain:
-            here = frames[:, parent] @ origin
-            if moves >= 0:
-                turn = np.zeros((n, 4, 4))
-                turn[:, :3, :3] = _rotations(axis, joints[:, moves])
-                turn[:, 3, 3] = 1.0
-                here = here @ turn
-            frames[:, child] = here
-        return frames
+        return self.robot.chain.frames(joints)
 
     def tool(self, joints: Array) -> Array:
         """(n, 4, 4) of tool0."""
@@ -74,11 +67,10 @@ class ArmKinematics:
         frames = self.link_frames(joints[None])[0]
         tip = frames[self.tool_link][:3, 3]
         result = np.zeros((6, len(joints)))
-        for _, child, _, axis, moves in self._chain:
-            if moves >= 0:
-                direction = frames[child][:3, :3] @ axis
-                result[:3, moves] = np.cross(direction, tip - frames[child][:3, 3])
-                result[3:, moves] = direction
+        for link, axis, number in self._axes:
+            direction = frames[link][:3, :3] @ axis
+            result[:3, number] = np.cross(direction, tip - frames[link][:3, 3])
+            result[3:, number] = direction
         return result
 
     def branches(self, tools: Array) -> Array:
@@ -87,7 +79,7 @@ class ArmKinematics:
         Joints with more than one turn are given in their turn nearest to zero.
         """
         flange = self._to_arm @ np.atleast_3d(tools).reshape(-1, 4, 4) @ self._from_tool
-        found = self._opw.reach(RigidTransform.from_matrix(flange)).joints.reshape(-1, 8, 6).copy()
+        found = self._opw.reach(RigidTransform(flange, normalize=False, copy=False)).joints.reshape(-1, 8, 6).copy()
         return self._within(found)
 
     def _within(self, joints: Array) -> Array:
@@ -152,22 +144,16 @@ class ArmKinematics:
         return line
 
 
-def _rotations(axis: Array, angles: Array) -> Array:
-    """(n, 3, 3) of rotations about a unit axis (Rodrigues)."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
-    result: Array = np.eye(3) + sin * cross + (1.0 - cos) * (cross @ cross)
-    return result
-
-
 def straight_tools(start: Array, end: Array, step_m: float = 0.02, step_rad: float = 0.05) -> Array:
     """(n, 4, 4) poses from `start` to `end`: position on a line, orientation on the shortest turn."""
-    turn = Rotation.from_matrix(start[:3, :3].T @ end[:3, :3]).as_rotvec()
+    turn = start[:3, :3].T @ end[:3, :3]
+    # Most lines keep the tool as it is.
+    vector = Rotation.from_matrix(turn).as_rotvec() if float(np.trace(turn)) < 3.0 - UNTURNED else np.zeros(3)
     length = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
-    n = 2 + int(max(length / step_m, float(np.linalg.norm(turn)) / step_rad))
+    n = 2 + int(max(length / step_m, float(np.linalg.norm(vector)) / step_rad))
     share = np.linspace(0.0, 1.0, n)
-    result = np.tile(np.eye(4), (n, 1, 1))
-    result[:, :3, :3] = start[:3, :3] @ Rotation.from_rotvec(share[:, None] * turn).as_matrix()
+    result = np.tile(start, (n, 1, 1))
+    if vector.any():
+        result[:, :3, :3] = start[:3, :3] @ Rotation.from_rotvec(share[:, None] * vector).as_matrix()
     result[:, :3, 3] = start[:3, 3] + share[:, None] * (end[:3, 3] - start[:3, 3])
     return result

@@ -6,6 +6,7 @@ import pickle
 import time
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lumper_motion.core import MotionBroker
 from lumper_motion.parameters import MotionParameters
@@ -26,13 +27,16 @@ def build(parameters: MotionParameters) -> MotionBroker:
     return MotionBroker(parameters, robot, trailer, key)
 
 
+_sent: WeakKeyDictionary[StagePlanner, tuple[str, bytes]] = WeakKeyDictionary()
 _there: dict[str, StagePlanner] = {}
 
 
 def send_planner(planner: StagePlanner) -> tuple[Any, ...]:
     """A stage planner is made once in the process that computes, and kept there with its scene."""
-    made_of = pickle.dumps(planner.made_of)
-    return _receive_planner, (hashlib.sha256(made_of).hexdigest(), made_of)
+    if planner not in _sent:
+        made_of = pickle.dumps(planner.made_of)
+        _sent[planner] = (hashlib.sha256(made_of).hexdigest(), made_of)
+    return _receive_planner, _sent[planner]
 
 
 def _receive_planner(name: str, made_of: bytes) -> StagePlanner:

@@ -38,7 +38,7 @@ class MotionParameters:
     planning_deadline_s: float = parameter(
         2.5, low=0.02, high=60.0, doc="a motion not planned by then fails with PLANNING_TIMEOUT"
     )
-    search_checks: int = parameter(6000, low=50, high=1000000, doc="collision checks that the path search may spend")
+    search_checks: int = parameter(120000, low=50, high=1000000, doc="collision checks that the path search may spend")
     search_seed: int = parameter(1, low=1, high=2147483647, doc="seed of the path search")
     clearance_m: float = parameter(0.02, low=0.0, high=0.2, doc="distance kept from everything in free motion")
     limit_fraction: float = parameter(

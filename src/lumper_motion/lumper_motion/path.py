@@ -1,19 +1,15 @@
-"""Geometric paths in joint space: legs joined with rounded corners, checked for collisions, searched only when blocked.
+"""Geometric paths in joint space: legs joined with rounded corners, checked for collisions.
 
 A path is a C2 curve q(s), s in rad of joint-space length, with the legs' names, closeness and tool-speed limits along it.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ompl import base as ob
-from ompl import geometric as og
-from ompl import util as ou
 from scipy.interpolate import CubicSpline
 
 from lumper_motion.collision import Closeness, CollisionChecker
@@ -21,16 +17,10 @@ from lumper_motion.kinematics import ArmKinematics
 
 Array = NDArray[np.float64]
 
-ou.setLogLevel(ou.LogLevel.LOG_NONE)
-
 # Spacing of the knots along a path.
 KNOT_STEP_RAD = 0.03
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
-# The search looks this far beyond start and goals first.
-# So near to start and goal a search need not keep its wider berth.
-NEAR_END_RAD = 0.35
-SEARCH_MARGIN_RAD = 1.0
 # Two checked configurations are so near that no point of the arm moves further between them.
 CHECK_STEP_M = 0.05
 
@@ -191,154 +181,6 @@ def _check_samples(path: Path, kinematics: ArmKinematics, from_s: float) -> Arra
     along = np.concatenate([[0.0], np.cumsum(np.maximum(0.5 * moved, 1e-6))])
     n = max(2, math.ceil(float(along[-1]) / CHECK_STEP_M) + 1)
     return np.interp(np.linspace(0.0, along[-1], n), along, coarse)
-
-
-class SearchError(Exception):
-    """RRTConnect found no path within its budget of collision checks."""
-
-
-def search(
-    kinematics: ArmKinematics,
-    checker: CollisionChecker,
-    start: Array,
-    goals: Sequence[Array],
-    max_checks: int,
-    seed: int,
-    late: Callable[[], bool] = lambda: False,
-) -> Array:
-    """(n, 6) way points of a collision-free path from `start` to one of `goals` (RRTConnect, then shortcuts).
-
-    The budget is counted in collision checks, not in seconds, so that the same call gives the same answer on every
-    machine.
-
-    Args:
-        late: asked again and again; the search gives up once it is true.
-
-    Raises:
-        SearchError: budget spent, too late, or start or all goals in collision.
-    """
-    wide = _Room(checker, Closeness.WIDE, np.vstack([start, *goals]))
-    clear = _Room(checker, Closeness.CLEAR, np.vstack([start, *goals]))
-    for room, margin_rad, share in ((wide, SEARCH_MARGIN_RAD, 0.4), (wide, math.inf, 0.3), (clear, math.inf, 0.3)):
-        budget = int(share * max_checks)
-        way, spent = _connect(kinematics, room, start, goals, budget, seed, margin_rad, late)
-        if way is not None:
-            return shorten(way, room, np.random.default_rng(seed), max(40, (budget - spent) // 10))
-        if late():
-            raise SearchError("no path in time")
-    raise SearchError(f"no path within {max_checks} collision checks")
-
-
-class _Room:
-    """Where the arm may be: `closeness` everywhere but near the ends, which only have to be clear."""
-
-    def __init__(self, checker: CollisionChecker, closeness: Closeness, ends: Array) -> None:
-        self._checker = checker
-        self._closeness = closeness
-        self._ends = ends
-
-    def free(self, joints: Array) -> bool:
-        if self._checker.free(joints, self._closeness):
-            return True
-        if self._closeness is Closeness.CLEAR or np.abs(self._ends - joints).max(axis=1).min() > NEAR_END_RAD:
-            return False
-        return self._checker.free(joints)
-
-    def line_free(self, start: Array, end: Array) -> bool:
-        """Whether the straight joint-space line is."""
-        samples = line(start, end)
-        if self._checker.first_hit(samples, self._closeness) < 0:
-            return True
-        return self._closeness is not Closeness.CLEAR and all(self.free(joints) for joints in samples)
-
-
-def _connect(
-    kinematics: ArmKinematics,
-    room: _Room,
-    start: Array,
-    goals: Sequence[Array],
-    max_checks: int,
-    seed: int,
-    margin_rad: float,
-    late: Callable[[], bool],
-) -> tuple[Array | None, int]:
-    """RRTConnect among configurations at most `margin_rad` beyond start and goals; way or None, and checks spent."""
-    robot = kinematics.robot
-    ou.RNG.setSeed(seed)
-    n = len(robot.joint_names)
-    space = ob.RealVectorStateSpace(n)
-    bounds = ob.RealVectorBounds(n)
-    ends = np.vstack([start, *goals])
-    for i in range(n):
-        bounds.setLow(i, max(float(ends[:, i].min()) - margin_rad, float(robot.lower_rad[i]) - 1e-6))
-        bounds.setHigh(i, min(float(ends[:, i].max()) + margin_rad, float(robot.upper_rad[i]) + 1e-6))
-    space.setBounds(bounds)
-    spent = 0
-
-    def valid(state: Any) -> bool:
-        nonlocal spent
-        spent += 1
-        return room.free(np.array([state[i] for i in range(n)]))
-
-    setup = og.SimpleSetup(space)
-    setup.setStateValidityChecker(valid)
-    information = setup.getSpaceInformation()
-    information.setStateValidityCheckingResolution(0.05 / space.getMaximumExtent())
-
-    def state_of(joints: Array) -> Any:
-        state = space.allocState()
-        for i in range(n):
-            state[i] = float(joints[i])
-        return state
-
-    setup.addStartState(state_of(start))
-    targets = ob.GoalStates(information)
-    for goal in goals:
-        targets.addState(state_of(goal))
-    setup.setGoal(targets)
-    planner = og.RRTConnect(information)
-    planner.setRange(0.8)
-    setup.setPlanner(planner)
-    asked = 0
-
-    def over() -> bool:
-        # Asked without a check in between, the search waits for something that does not come.
-        nonlocal asked
-        asked += 1
-        return spent >= max_checks or asked >= 100 * max_checks or late()
-
-    solved = setup.solve(ob.PlannerTerminationCondition(over))
-    if not solved or not setup.haveExactSolutionPath():
-        return None, spent
-    way = np.array([[state[i] for i in range(n)] for state in setup.getSolutionPath().getStates()])
-    # Between two checked samples something thin may lie.
-    if any(not room.line_free(a, b) for a, b in pairwise(way)):
-        return None, spent
-    return way, spent
-
-
-def shorten(way: Array, room: _Room, random: np.random.Generator, tries: int) -> Array:
-    """Replace parts of a way by straight lines while they stay free; deterministic for a given generator."""
-    points = [way[0]]
-    at = 0
-    while at < len(way) - 1:
-        # The farthest way point that is seen from here.
-        at = next((j for j in range(len(way) - 1, at + 1, -1) if room.line_free(way[at], way[j])), at + 1)
-        points.append(way[at])
-    for _ in range(tries):
-        if len(points) <= 2:
-            break
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-        low, high = np.sort(random.uniform(0.0, along[-1], 2))
-        i, j = int(np.searchsorted(along, low, side="right")) - 1, int(np.searchsorted(along, high, side="right")) - 1
-        if i == j or high - low < 0.05:
-            continue
-        first = points[i] + (low - along[i]) / (along[i + 1] - along[i]) * (points[i + 1] - points[i])
-        j = min(j, len(points) - 2)
-        second = points[j] + (high - along[j]) / (along[j + 1] - along[j]) * (points[j + 1] - points[j])
-        if room.line_free(first, second):
-            points = [*points[: i + 1], first, second, *points[j + 1 :]]
-    return np.array(points)
 
 
 def line(start: Array, end: Array, step_rad: float = 0.05) -> Array:

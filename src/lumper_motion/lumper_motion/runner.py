@@ -4,64 +4,51 @@ Effects are collected in `out`, in order; the core hands them on. Nothing here r
 """
 
 import math
-import uuid
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 from control_msgs.action import FollowJointTrajectory
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import BrokerState, OutcomeCode, StageTime
-from lumper_msgs.srv import SetGripper
+from lumper_msgs.msg import BrokerState, OutcomeCode
 from numpy.typing import NDArray
 
-from lumper_motion.active import INTERRUPTIBLE, STAGE_NAMES, STEPS, Active, Ahead, Held, Memory, Step, Stop
-from lumper_motion.collision import Load
-from lumper_motion.follow import Follower
+from lumper_motion.active import INTERRUPTIBLE, STAGE_NAMES, STEPS, Active, Held, Memory, Step, Stop
+from lumper_motion.beginning import fit
+from lumper_motion.drive import SCALE_STEP, Drive
 from lumper_motion.free_motion import Failure
+from lumper_motion.grip import Grip, Verdict
 from lumper_motion.intake import KINDS
 from lumper_motion.journal import Journal, Record
+from lumper_motion.outcomes import EXECUTE, event_of, finish
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.permit import Door, Permission
+from lumper_motion.planning import Planning
 from lumper_motion.records import pick_to_json
-from lumper_motion.requests import Happening, Pick, Request, State
+from lumper_motion.requests import Happening, Request, State
 from lumper_motion.senses import Senses
-from lumper_motion.stages import Snapshot, StagePlanner
-from lumper_motion.tools import load_of, regrasped
+from lumper_motion.stages import StagePlanner
+from lumper_motion.tools import load_of
 from lumper_ros.core import (
-    CallService,
-    CancelGoal,
     Compute,
     Effect,
     Emit,
     Feedback,
-    FinishGoal,
     GaveUpError,
     GoalStatus,
     Now,
-    SendGoal,
     Severity,
 )
 
 Array = NDArray[np.float64]
-ARM = "arm_controller/follow_joint_trajectory"
-EXECUTE = "motion/execute"
-GRIPPER = "gripper/set"
 H = Happening
 B = BrokerState
 C = OutcomeCode
 Codes = FollowJointTrajectory.Result
-# Goal ids are derived, never drawn.
-_NAMESPACE = uuid.UUID("6a7c9a52-2f0e-5bb0-9c1e-0d5c2a5f7e11")
 # A soft stop that takes longer than this becomes a cancel.
 SOFT_STOP_S = 2.5
 # A controller that does not end a cancelled goal by then is not waited for, if the arm stands.
 CANCEL_ANSWER_S = 1.5
-SCALE_STEP = 0.02
-RETIME_PERIOD_S = 0.06
 FEEDBACK_PERIOD_S = 0.1
-AT_END_RAD = 0.03
 # The valves open so long before the face is reached: vacuum must not take hold of a carton while the arm still moves.
 SUCTION_LEAD_S = -0.03
 MAX_REPLANS = 3
@@ -79,21 +66,26 @@ class Runner:
         door: Door,
     ) -> None:
         self._p = parameters
-        self._planner = planner
         self._senses = senses
         self._journal = journal
-        self._door = door
         self.robot = planner.robot
         self.out: list[Effect] = []
         self.last: list[Effect] = []  # carried out after `out`
         self.active: Active | None = None
         self.memory = Memory()
-        self.life = 0
+        self.planning = Planning(parameters, planner, senses, self.memory)
+        self._grip = Grip(parameters, planner.robot, senses, self.memory, self._put)
+        self._drive = Drive(parameters, planner.robot, senses, door, self._put)
         self.permission = Permission(False, "safety/state was never received", 0.0)
         self.dispatching = False  # a motion's first trajectory is among the effects in `out`
-        self._sent = 0
-        self._plans = 0
         self._feedback_s = -math.inf
+
+    def begin_life(self, number: int) -> None:
+        """How often the broker has started: goal ids of one life are none of another's."""
+        self._drive.life = number
+
+    def _put(self, effect: Effect) -> None:
+        self.out.append(effect)
 
     # --- beginning and end ---
 
@@ -110,54 +102,12 @@ class Runner:
         )
         active = self.active = Active(request, list(STEPS[request.kind]), record, pick=request.pick)
         active.fire(H.STARTED)
-        fault = self._fits_what_is_held(active)
+        fault = fit(active, self.memory, self._senses)
         if fault is not None:
             self._fail(fault.code, fault.text, now)
             return
         self._emit("motion.started", f"{KINDS[request.kind]} {record.carton_ids or ''}".strip())
         self._plan(now)
-
-    def _fits_what_is_held(self, active: Active) -> Failure | None:
-        """Skip the steps that an earlier request for the same cartons has done; refuse what cannot be."""
-        request, held = active.request, self.memory.held
-        if request.pick is None:
-            return None
-        ids = request.pick.carton_ids
-        if request.kind == ExecuteMotion.Goal.PICK:
-            if held is None and self._senses.holds():
-                return Failure(C.CARTON_LOST, "the gripper holds something that no request picked: take it off by hand")
-            if held is not None and held.load.carton_ids != ids:
-                return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}: place them first")
-            if held is not None:
-                active.pick, active.steps = held.pick, [Step.EXTRACT]
-            else:
-                return self._target_fault(request)
-        elif held is None and self.memory.laid_down == ids and not self._senses.holds():
-            active.steps = [Step.BACK_OFF]
-        elif held is None and self._senses.holds():
-            self.memory.held = Held(load_of(request.pick), request.pick)
-        elif held is None:
-            return Failure(C.CARTON_LOST, f"nothing is held: PICK cartons {list(ids)} before PLACE")
-        elif held.load.carton_ids != ids:
-            return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}, not {list(ids)}")
-        else:
-            # How it is held is what was picked; only where to lay it is this request's.
-            active.pick = replace(held.pick, place=request.pick.place)
-            if not held.out:
-                active.steps = [Step.EXTRACT, *active.steps]
-        return None
-
-    def _target_fault(self, request: Request) -> Failure | None:
-        """Whether the cartons are still where the picture of the request showed them."""
-        assert request.pick is not None
-        wall = self._senses.wall
-        if wall is None:
-            return Failure(C.UNKNOWN_WALL_VERSION, "no wall was ever received")
-        known = {carton.carton_id for carton in wall.cartons}
-        absent = [carton_id for carton_id in request.pick.carton_ids if carton_id not in known]
-        if absent:
-            return Failure(C.WALL_CHANGED, f"cartons {absent} are not in wall version {wall.version}: plan again")
-        return None
 
     def _fail(self, code: int, text: str, now: Now) -> None:
         """End a request whose next motion cannot be planned; the arm stands."""
@@ -181,19 +131,7 @@ class Runner:
         # A refusal at the last moment moved nothing either, but is an outcome like any other.
         self.out += self._journal.write(active.request.request_id, record)
         self.out.append(finish(active.request.request_id, record))
-        severity = Severity.INFO if code == C.NONE else Severity.WARN
-        kind = KINDS[active.request.kind]
-        self.out.append(
-            Emit(
-                "motion.done" if code == C.NONE else "motion.failed",
-                f"{kind} {record.carton_ids or ''}: {text or 'done'}",
-                severity,
-                record.job_id,
-                record.plan_id,
-                active.request.request_id,
-                {"outcome": code, **{f"{name}_s": round(duration, 3) for name, duration in record.stages}},
-            )
-        )
+        self.out.append(event_of(active.request, record))
 
     def _emit(self, code: str, text: str, severity: Severity = Severity.INFO) -> None:
         assert self.active is not None
@@ -202,123 +140,22 @@ class Runner:
 
     # --- planning ---
 
-    def _snapshot(self, start: Array, load: Load | None) -> Snapshot:
-        base = self._senses.base_in_trailer()
-        wall = self._senses.wall
-        return Snapshot(
-            start,
-            np.eye(4) if base is None else base,
-            wall.cartons if wall else (),
-            wall.version if wall else 0,
-            load,
-            self._plans,
-        )
-
-    def _here(self) -> Array:
-        """(6,) where the next motion starts: where the controller holds the arm, if it is measured there."""
-        joints, end = self._senses.joints, self.memory.end
-        assert joints is not None
-        if end is not None and float(np.abs(joints.position - end).max()) < AT_END_RAD:
-            return end
-        return joints.position
-
-    def _load(self) -> Load | None:
-        return self.memory.held.load if self.memory.held else None
-
     def _plan(self, now: Now) -> None:
         """Plan the present step, from where the arm stands; or take what was planned ahead."""
         active = self.active
         assert active is not None
-        start = self._here()
-        step, pick, load = active.step, active.pick, self._load()
-        self._plans += 1
-        active.tag = f"plan {self._plans}"
-        active.planning_since_s = now.steady_s
-        key = self._key(step, pick, start, load)
-        for ahead in self.memory.ahead:
-            # What failed ahead may be found by another search.
-            if ahead.key == key and step is not Step.MOVE and not isinstance(ahead.motion, Failure):
-                active.tag = ahead.tag
-                if ahead.motion is not None:
-                    self._planned(ahead.motion, now)
-                return
-        self.out.append(Compute(active.tag, self._function(step, active, self._snapshot(start, load))))
-
-    def _key(self, step: Step, pick: Pick | None, start: Array, load: Load | None) -> tuple[Any, ...]:
-        base, wall = self._senses.base_in_trailer(), self._senses.wall
-        target: tuple[Any, ...] = ()
-        if pick is not None:
-            target = (
-                pick.carton_ids,
-                pick.zones,
-                pick.grasp.tobytes(),
-                pick.place.tobytes(),
-                pick.extract_m.tobytes(),
-                pick.load_in_tool.tobytes(),
-                pick.lift_m,
-                pick.speed_limit_mps,
-            )
-        return (
-            step,
-            target,
-            start.tobytes(),
-            load.carton_ids if load else (),
-            wall.version if wall else 0,
-            b"" if base is None else np.round(base, 6).tobytes(),
-        )
-
-    def _function(self, step: Step, active: Active, snapshot: Snapshot) -> Any:
-        """What plans a step; closes over nothing that changes."""
-        request, pick, planner = active.request, active.pick, self._planner
-        kinds = ExecuteMotion.Goal
-        if step is Step.APPROACH:
-            assert pick is not None
-            return partial(planner.approach, snapshot, pick)
-        if step is Step.PRESS:
-            assert pick is not None
-            return partial(planner.press, snapshot, pick.carton_ids, self._p.press_again_m)
-        if step is Step.EXTRACT:
-            assert pick is not None
-            return partial(planner.extract, snapshot, pick)
-        if step is Step.PLACE:
-            assert pick is not None
-            return partial(planner.place, snapshot, pick)
-        if step is Step.BACK_OFF:
-            return partial(planner.back_off, snapshot)
-        if request.kind == kinds.RETREAT:
-            way = self._way_back(snapshot.start)
-            return partial(planner.retrace, snapshot, way) if way is not None else partial(planner.back_off, snapshot)
-        if request.kind == kinds.JOG:
-            assert request.jog is not None
-            return partial(planner.jog, snapshot, request.jog.joint_delta_rad, request.jog.tool_delta)
-        pose = self.robot.poses["home" if request.kind == kinds.HOME else "scan"]
-        return partial(planner.to_pose, snapshot, pose)
-
-    def _way_back(self, start: Array) -> Array | None:
-        """(n, 6) joints along which the arm came, newest first, over about half a metre of tool path."""
-        trail = self.memory.trail
-        if trail is None:
-            return None
-        s_now = trail.s_at(self.memory.trail_tau_s)
-        if float(np.abs(trail.path.at(np.array([s_now]))[0] - start).max()) > 0.1 or s_now < 1e-3:
-            return None
-        s = np.linspace(s_now, 0.0, max(3, int(s_now / 0.02)))
-        joints = trail.path.at(s)
-        tips = self._planner.kinematics.tool(joints)[:, :3, 3]
-        gone = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(tips, axis=0), axis=1))])
-        return joints[1 : max(2, int(np.searchsorted(gone, 0.5)))]
+        due = self.planning.due(active, now)
+        if isinstance(due, Compute):
+            self.out.append(due)
+        elif due is not None:
+            self._planned(due, now)
 
     def computed(self, tag: str, result: Any, now: Now) -> None:
         """A `Compute` came back."""
         active = self.active
         if isinstance(result, GaveUpError):
             result = Failure(C.PLANNING_TIMEOUT, str(result))
-        for ahead in [ahead for ahead in self.memory.ahead if ahead.tag == tag]:
-            if isinstance(result, BaseException):
-                # Nobody shall wait for it.
-                self.memory.ahead.remove(ahead)
-            else:
-                ahead.motion = result
+        self.planning.computed(tag, result)
         if active is None:
             return
         if tag.startswith("recheck") and active.tag != tag:
@@ -358,8 +195,7 @@ class Runner:
         if self.permission.speed_scale < SCALE_STEP:
             return
         trajectory, active.ready = active.ready, None
-        follower = Follower(trajectory, self._goal_id(active), now.ros_s, self.permission.speed_scale)
-        active.follower = follower
+        active.follower = self._drive.follower(active, trajectory, self.permission.speed_scale, now)
         active.gate_since_s = None
         active.enter_stage(trajectory.marks[0][0], now.ros_s)
         if active.step in (Step.APPROACH, Step.PLACE):
@@ -367,11 +203,11 @@ class Runner:
         self._write_down(active)
         self.memory.end = None
         self.dispatching = True
-        self._send(active, 0.0, now)
+        self._drive.begin(active, now)
         active.fire(H.DISPATCHED)
         active.begun = True
         active.rechecked_version = self._senses.wall.version if self._senses.wall else 0
-        self._plan_ahead(active, trajectory.position[-1])
+        self.out += self.planning.ahead(active, trajectory.position[-1])
 
     def _write_down(self, active: Active) -> None:
         active.record.load = self._load_record(active)
@@ -390,48 +226,6 @@ class Runner:
         if active.request.kind == ExecuteMotion.Goal.PICK and active.pick is not None:
             return {"pick": pick_to_json(active.pick), "out": False}
         return None
-
-    def _goal_id(self, active: Active) -> str:
-        self._sent += 1
-        return uuid.uuid5(_NAMESPACE, f"{active.request.request_id}/{self.life}/{self._sent}").hex
-
-    def _send(self, active: Active, stamp_s: float, now: Now) -> None:
-        follower = active.follower
-        assert follower is not None
-        goal = follower.goal(
-            self.robot.joint_names,
-            stamp_s,
-            self._p.point_period_s,
-            self._p.following_rad,
-            self._p.goal_rad,
-            self._p.goal_time_s,
-        )
-        self._door.pass_through(now)
-        self.out.append(SendGoal(ARM, follower.goal_id, goal))
-        active.in_flight = True
-        active.cancel_sent = False
-        active.overdue_s = now.steady_s + (follower.ends_s() - now.ros_s) + self._p.goal_time_s + self._p.overdue_s
-
-    def _plan_ahead(self, active: Active, end: Array) -> None:
-        """Plan what most likely comes next while this motion runs."""
-        self.memory.ahead.clear()
-        pick = active.pick
-        if pick is None:
-            return
-        load: Load | None = self._load()
-        if active.step is Step.APPROACH or active.step is Step.PRESS:
-            step, load = Step.EXTRACT, load_of(pick)
-        elif active.step is Step.EXTRACT:
-            step = Step.PLACE
-        elif active.step is Step.PLACE:
-            step, load = Step.BACK_OFF, None
-        else:
-            return
-        self._plans += 1
-        tag = f"ahead {self._plans}"
-        self.memory.ahead.append(Ahead(tag, self._key(step, pick, end, load)))
-        snapshot = self._snapshot(end, load)
-        self.out.append(Compute(tag, self._function(step, active, snapshot)))
 
     # --- what happens ---
 
@@ -492,7 +286,7 @@ class Runner:
         assert active.follower is not None
         self.memory.trail_tau_s = active.follower.trajectory.duration_s
         if active.step in (Step.APPROACH, Step.PRESS):
-            self._command_gripper(active)
+            self._grip.suck(active)
             active.enter_stage(B.STAGE_GRASP, now.ros_s)
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_GRIP)
@@ -501,7 +295,7 @@ class Runner:
         if active.step is Step.PLACE:
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_RELEASE)
-            self._call_gripper(0)
+            self._grip.release()
             return
         if active.step is Step.EXTRACT and self.memory.held is not None:
             self.memory.held.out = True
@@ -521,15 +315,6 @@ class Runner:
             return
         self._plan(now)
 
-    def _command_gripper(self, active: Active) -> None:
-        if not active.zones_commanded and active.pick is not None:
-            active.zones_commanded = True
-            self._call_gripper(active.pick.zones)
-
-    def _call_gripper(self, zones: int) -> None:
-        self._plans += 1
-        self.out.append(CallService(GRIPPER, f"gripper {self._plans}", SetGripper.Request(zones_on=zones), 1.0))
-
     def gripper_answered(self, response: Any | None, now: Now) -> None:
         """The valves were commanded, or not."""
         active = self.active
@@ -545,67 +330,42 @@ class Runner:
         if gripper is None:
             return
         if active is None:
-            if self.memory.held is not None and self._lost(now):
+            if self._grip.lost(now):
                 self.out.append(
                     Emit("motion.carton_lost", "the gripper lost its load while the arm stood", Severity.ERROR)
                 )
                 self.memory.held = None
-                self._call_gripper(0)
+                self._grip.release()
             return
-        if active.state is State.GRIPPING and active.pick is not None:
-            if gripper.holds and gripper.zones_on == active.pick.zones:
-                self._gripped(active, active.pick, now)
-            elif now.steady_s - active.grip_since_s > self._p.vacuum_wait_s:
-                self._grip_again(active, now)
-        elif active.state is State.RELEASING:
-            if not gripper.holds and gripper.zones_on == 0:
+        match self._grip.verdict(active, now):
+            case Verdict.GRIPPED:
+                assert active.pick is not None
+                self.memory.held = Held(load_of(active.pick), active.pick)
+                active.fire(H.GRIPPED)
+                self._next_step(active, now)
+            case Verdict.NOT_GRIPPED:
+                active.fire(H.GRIP_AGAIN)
+                self._next_try(active, "no vacuum", now)
+            case Verdict.LET_GO:
                 self.memory.laid_down = active.pick.carton_ids if active.pick else ()
                 self.memory.held = None
                 active.fire(H.LET_GO)
                 self._next_step(active, now)
-            elif now.steady_s - active.grip_since_s > self._p.release_wait_s:
+            case Verdict.NOT_LET_GO:
                 self.stop(C.CONTROLLER_FAULT, "the load does not let go of the gripper", now)
-        elif self.memory.held is not None and active.state is not State.STOPPING and self._lost(now):
-            ids = list(self.memory.held.load.carton_ids)
-            self.memory.held = None
-            self._call_gripper(0)
-            stage = STAGE_NAMES.get(active.stage, "planning")
-            self.stop(C.CARTON_LOST, f"cartons {ids} left the gripper during {stage}", now)
-
-    def _lost(self, now: Now) -> bool:
-        since = self._senses.empty_since_s
-        return since is not None and now.steady_s - since >= self._p.lost_after_s
-
-    def _gripped(self, active: Active, pick: Pick, now: Now) -> None:
-        self.memory.held = Held(load_of(pick), pick)
-        active.fire(H.GRIPPED)
-        self._next_step(active, now)
-
-    def _grip_again(self, active: Active, now: Now) -> None:
-        active.fire(H.GRIP_AGAIN)
-        self._next_try(active, "no vacuum", now)
+            case Verdict.LOST:
+                assert self.memory.held is not None
+                ids = list(self.memory.held.load.carton_ids)
+                self.memory.held = None
+                self._grip.release()
+                stage = STAGE_NAMES.get(active.stage, "planning")
+                self.stop(C.CARTON_LOST, f"cartons {ids} left the gripper during {stage}", now)
 
     def _next_try(self, active: Active, why: str, now: Now) -> None:
-        """Press harder, then another grasp of the same face, then say so and go back."""
-        assert active.pick is not None
-        active.grip_tries += 1
-        rest = [step for step in active.steps[1:] if step is Step.EXTRACT]
-        if active.grip_tries == 1:
-            self._emit("motion.grip_again", f"{why}: pressing harder", Severity.WARN)
-            active.steps = [Step.PRESS, *rest]
-        elif active.grip_tries == 2:
-            self._emit("motion.grip_again", f"{why}: another grasp of the same face", Severity.WARN)
-            self._call_gripper(0)
-            active.zones_commanded = False
-            active.pick = regrasped(active.pick, self.robot)
-            active.steps = [Step.BACK_OFF, Step.APPROACH, *rest]
-        else:
-            self._call_gripper(0)
-            gripper = self._senses.gripper
-            kpa = gripper.vacuum_kpa if gripper else 0.0
-            ids = list(active.pick.carton_ids)
-            active.failure = Stop(C.GRASP_NOT_MADE, f"vacuum {kpa:.0f} kPa after {active.grip_tries} tries on {ids}")
-            active.steps = [Step.BACK_OFF]
+        """Try to get hold of the load another way, or go back."""
+        text = self._grip.next_try(active, why)
+        if text:
+            self._emit("motion.grip_again", text, Severity.WARN)
         self._plan(now)
 
     # --- stopping ---
@@ -626,26 +386,12 @@ class Runner:
             self._emit("motion.stopping", text, Severity.WARN)
         elif active.stop is not None and active.stop.again and not again:
             active.stop.code, active.stop.text, active.stop.again = code, text, False
-        follower = active.follower
-        if not active.in_flight or follower is None:
+        if not active.in_flight or active.follower is None:
             return
         if at_once or not self.permission.valid:
-            if not active.cancel_sent:
-                active.cancel_sent = True
-                self.out.append(CancelGoal(ARM, follower.goal_id))
+            self._drive.cancel(active)
         elif first:
-            self._retime(active, 0.0, now)
-
-    def _retime(self, active: Active, pace: float, now: Now) -> bool:
-        """Go over to another pace along the path, by a goal that replaces the running one; False = all but arrived."""
-        follower = active.follower
-        assert follower is not None
-        if not follower.change(pace, now.ros_s + self._p.retime_lead_s):
-            return False
-        follower.goal_id = self._goal_id(active)
-        follower.retimed_s = now.ros_s
-        self._send(active, now.ros_s, now)
-        return True
+            self._drive.retime(active, 0.0, now)
 
     def standing_still(self, now: Now) -> None:
         """End a stop once the trajectory is over and the arm is measured to stand."""
@@ -653,9 +399,8 @@ class Runner:
         if active is None or active.state is not State.STOPPING or active.stop is None:
             return
         waited = now.steady_s - active.stop.since_steady_s
-        if active.in_flight and not active.cancel_sent and waited > SOFT_STOP_S and active.follower is not None:
-            active.cancel_sent = True
-            self.out.append(CancelGoal(ARM, active.follower.goal_id))
+        if active.in_flight and waited > SOFT_STOP_S:
+            self._drive.cancel(active)
         silent = active.in_flight and waited > SOFT_STOP_S + CANCEL_ANSWER_S
         if (active.in_flight and not silent) or not self._senses.stands(now):
             return
@@ -673,7 +418,7 @@ class Runner:
             if self._senses.holds():
                 self.memory.held = Held(load_of(active.pick), active.pick)
             else:
-                self._call_gripper(0)
+                self._grip.release()
         self._end(stop.code, stop.text, now)
 
     # --- every tick ---
@@ -718,27 +463,22 @@ class Runner:
             active.enter_stage(stage, now.ros_s)
             self._note_down(active)
         if active.step is Step.APPROACH and tau >= trajectory.duration_s - SUCTION_LEAD_S:
-            self._command_gripper(active)
+            self._grip.suck(active)
         if active.preempt and active.stage in INTERRUPTIBLE and active.step is not Step.BACK_OFF:
             self.stop(C.PREEMPTED, "a request of higher priority waits", now)
             return
         if now.ros_s - self._feedback_s >= FEEDBACK_PERIOD_S or self._feedback_s > now.ros_s:
             self._feedback_s = now.ros_s
             self._tell_progress(active, tau, now)
-        wanted = 0.0 if self._gate_shut(active, tau, now) else self.permission.speed_scale
-        wanted = 0.0 if wanted < SCALE_STEP else wanted
+        held_back = self._gate_shut(active, tau, now)
         if active.gate_since_s is not None and now.steady_s - active.gate_since_s > self._p.conveyor_wait_s:
             self.stop(C.CONVEYOR_NOT_READY, f"the conveyor was not ready within {self._p.conveyor_wait_s:g} s", now)
             return
-        change = abs(wanted - follower.target)
-        urgent = wanted < follower.target - 0.05 or wanted == 0.0
-        if change >= SCALE_STEP and (urgent or now.ros_s - follower.retimed_s >= RETIME_PERIOD_S):
-            if not self._retime(active, wanted, now):
-                return
-            if wanted == 0.0:
-                active.fire(H.HELD_BACK)
-            elif active.state is State.PAUSED:
-                active.fire(H.RELEASED_ON)
+        pace = self._drive.keep_pace(active, self.permission.speed_scale, held_back, now)
+        if pace == 0.0:
+            active.fire(H.HELD_BACK)
+        elif pace is not None and active.state is State.PAUSED:
+            active.fire(H.RELEASED_ON)
 
     def _gate_shut(self, active: Active, tau: float, now: Now) -> bool:
         """Whether the arm must wait over the belt: no room there, and the way down is near."""
@@ -749,13 +489,10 @@ class Runner:
             return False
         if active.gate_since_s is not None:
             return True
-        gate_s = active.follower.trajectory.mark_s(B.STAGE_PLACE)
-        # A stop begun at the next tick must still end before the way down.
-        if tau >= gate_s or active.follower.stopping_tau(now.ros_s + self._p.retime_lead_s) + 0.03 < gate_s:
+        if not self._drive.gate_nears(active, tau, now):
             return False
-        if active.gate_since_s is None:
-            active.gate_since_s = now.steady_s
-            self._emit("motion.conveyor_wait", "waiting over the belt for the conveyor")
+        active.gate_since_s = now.steady_s
+        self._emit("motion.conveyor_wait", "waiting over the belt for the conveyor")
         return True
 
     def _tell_progress(self, active: Active, tau: float, now: Now) -> None:
@@ -783,15 +520,7 @@ class Runner:
         if gone:
             self.stop(C.WALL_CHANGED, f"cartons {gone} went or moved during the approach", now)
             return
-        follower = active.follower
-        from_s = follower.trajectory.s_at(follower.tau(now.ros_s))
-        snapshot = self._snapshot(self._here(), None)
-        self.out.append(
-            Compute(
-                f"recheck {follower.goal_id} {wall.version}",
-                partial(self._planner.recheck, snapshot, follower.trajectory, from_s, active.pick.carton_ids),
-            )
-        )
+        self.out.append(self.planning.recheck(active, wall.version, now))
 
     def _rechecked(self, tag: str, result: Any, now: Now) -> None:
         active = self.active
@@ -826,18 +555,3 @@ class Runner:
         """A request of higher priority waits: give way at a safe point."""
         if self.active is not None and self.active.state is not State.STOPPING:
             self.active.preempt = True
-
-
-def finish(request_id: str, record: Record) -> FinishGoal:
-    """The result message of an ended request."""
-    result = ExecuteMotion.Result(
-        outcome=OutcomeCode(code=record.outcome if record.outcome is not None else C.INTERNAL),
-        text=record.text,
-        last_stage=record.stage,
-        stages=[StageTime(stage=name, duration_s=duration) for name, duration in record.stages],
-        holding_carton=record.holding,
-    )
-    status = {C.NONE: GoalStatus.SUCCEEDED, C.CANCELLED: GoalStatus.CANCELED}.get(
-        int(result.outcome.code), GoalStatus.ABORTED
-    )
-    return FinishGoal(EXECUTE, request_id, status, result)

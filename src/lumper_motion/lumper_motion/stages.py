@@ -8,22 +8,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from lumper_msgs.msg import BrokerState, OutcomeCode
 from numpy.typing import NDArray
 
-from lumper_motion.collision import (
-    Closeness,
-    CollisionChecker,
-    Load,
-    Obstacle,
-    base_obstacles,
-    trailer_obstacles,
-)
+from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.free_motion import ESCAPE_RAD, Failure, FreeMotion, Goal, Motion, pairs_text
 from lumper_motion.intake import load_acceleration
 from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.path import Leg, check_path, line
 from lumper_motion.requests import Pick
@@ -60,6 +55,25 @@ class Snapshot:
     wall_version: int
     load: Load | None
     tried: int = 0  # makes one search differ from another with the same start and goal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A wall goes to another process as three arrays: two hundred cartons one by one take 2 ms."""
+        cartons = (
+            np.array([carton.carton_id for carton in self.cartons], dtype=np.int64),
+            np.array([carton.pose for carton in self.cartons]).reshape(-1, 4, 4),
+            np.array([carton.size_m for carton in self.cartons]).reshape(-1, 3),
+        )
+        return _unpacked, (self.start, self.trailer_from_base, cartons, self.wall_version, self.load, self.tried)
+
+
+def _unpacked(
+    start: Array, base: Array, cartons: tuple[NDArray[np.int64], Array, Array], wall_version: int, *rest: Any
+) -> Snapshot:
+    known = tuple(
+        KnownCarton(carton_id, pose, (x, y, z))
+        for carton_id, pose, (x, y, z) in zip(cartons[0].tolist(), cartons[1], cartons[2].tolist(), strict=True)
+    )
+    return Snapshot(start, base, known, wall_version, *rest)
 
 
 class StagePlanner:
@@ -115,7 +129,6 @@ class StagePlanner:
                     via,
                     (before, near, contact),
                     (B.STAGE_APPROACH, B.STAGE_GRASP),
-                    Closeness.CONTACT,
                     (p.approach_speed_mps, p.contact_speed_mps),
                 )
                 stroke = self._follow(out, legs[-1].joints[-1], 0.05) if legs is not None else None
@@ -180,7 +193,6 @@ class StagePlanner:
                     via,
                     (above, near, down),
                     (B.STAGE_PLACE, B.STAGE_PLACE),
-                    Closeness.CONTACT,
                     (p.lower_speed_mps, p.lay_speed_mps),
                 )
                 if legs is None:
@@ -203,7 +215,6 @@ class StagePlanner:
             snapshot.start,
             (here, self._backed(here)),
             (B.STAGE_RETREAT,),
-            Closeness.CONTACT,
             (self._p.approach_speed_mps,),
         )
         if legs is None:
@@ -247,7 +258,7 @@ class StagePlanner:
         else:
             assert tool_delta is not None
             here = self.kinematics.tool(snapshot.start)[0]
-            legs = self._lines(snapshot.start, (here, here @ tool_delta), (B.STAGE_MOVE,), Closeness.CONTACT, (speed,))
+            legs = self._lines(snapshot.start, (here, here @ tool_delta), (B.STAGE_MOVE,), (speed,))
         if legs is None:
             return Failure(OutcomeCode.UNREACHABLE, "the displaced tool pose is out of the arm's reach")
         return self._free.timed(legs, self._checker(snapshot, ()), self._limits(snapshot.load))
@@ -256,9 +267,7 @@ class StagePlanner:
         """GRASP again: push the cups further onto the face."""
         here = self.kinematics.tool(snapshot.start)[0]
         speed = self._p.contact_speed_mps
-        legs = self._lines(
-            snapshot.start, (here, along_tool(here, by_m)), (B.STAGE_GRASP,), Closeness.CONTACT, (speed,)
-        )
+        legs = self._lines(snapshot.start, (here, along_tool(here, by_m)), (B.STAGE_GRASP,), (speed,))
         if legs is None:
             return Failure(OutcomeCode.UNREACHABLE, "the face cannot be pressed harder from here")
         return self._free.timed(legs, self._checker(snapshot, _names(carton_ids)), self._limits(None))
@@ -339,13 +348,14 @@ class StagePlanner:
         return parts
 
     def _lines(
-        self, via: Array, tools: Sequence[Array], stages: Sequence[int], closeness: Closeness, speeds: Sequence[float]
+        self, via: Array, tools: Sequence[Array], stages: Sequence[int], speeds: Sequence[float]
     ) -> tuple[Leg, ...] | None:
+        """Straight stretches to or from a face or the belt; None where the arm cannot follow."""
         parts = self._follow(tools, via)
         if parts is None:
             return None
         return tuple(
-            Leg(part, stage, closeness, speed) for part, stage, speed in zip(parts, stages, speeds, strict=True)
+            Leg(part, stage, Closeness.CONTACT, speed) for part, stage, speed in zip(parts, stages, speeds, strict=True)
         )
 
     def _backed(self, tool: Array) -> Array:
@@ -364,8 +374,7 @@ def _names(carton_ids: Sequence[int]) -> list[str]:
 
 
 def _hit(checker: CollisionChecker, legs: Sequence[Leg]) -> str:
-    """What the ends of straight stretches touch; the whole path is checked later."""
-    for leg in legs:
-        if not checker.free(leg.joints[-1], leg.closeness):
-            return pairs_text(checker.explain(leg.joints[-1], leg.closeness))
-    return ""
+    """What the ends of straight stretches to a face or the belt touch; the whole path is checked later."""
+    ends = np.array([leg.joints[-1] for leg in legs])
+    hit = checker.first_hit(ends, Closeness.CONTACT)
+    return "" if hit < 0 else pairs_text(checker.explain(ends[hit], Closeness.CONTACT))

@@ -1,32 +1,34 @@
 """When to be where: a path becomes a trajectory, time-optimal within limits (TOPPRA), with acceleration ramps smoothed.
 
 TOPPRA (Pham & Pham 2018, doi 10.1109/TRO.2018.2819195) gives piecewise constant path acceleration. A moving average of s(t)
-over `smoothing_s` makes it continuous without leaving the path; what then exceeds a limit is removed by stretching time.
+over `smoothing_s` makes it continuous without leaving the path. Where an acceleration then exceeds its limit, less of the limit is
+given to TOPPRA there, and the rest removed by stretching time.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import minimum_filter1d
 
 from lumper_motion.kinematics import ArmKinematics
 from lumper_motion.path import Path
-from lumper_motion.toppra_lean import toppra
+from lumper_motion.toppra_lean import fastest
 
 Array = NDArray[np.float64]
 
-toppra.setup_logging("ERROR")
-# TOPPRA searches the disk for other solvers each time it is set up, 0.7 ms a time: once is enough.
-toppra.solverwrapper.available_solvers = functools.lru_cache(toppra.solverwrapper.available_solvers)
-
 # Sampling of a trajectory before it is stretched.
 SAMPLE_S = 0.004
-# Passes of TOPPRA at most, and the excess over an acceleration limit from which another one pays.
+# No path is gone faster than this in rad/s of its length, whatever the limits: the solver wants numbers.
+MAX_RATE = 100.0
+# Passes of TOPPRA at most, and the stretching of time from which another one pays.
 PASSES = 3
-ENOUGH = 1.03
+ENOUGH = 1.005
+# Where an acceleration exceeded its limit it is to come so near to it, however much of the limit that leaves.
+AIM = 0.995
+LEAST_SHARE = 0.2
 
 
 class TimingError(Exception):
@@ -102,64 +104,49 @@ class Trajectory:
         return next((begins_s for mark, begins_s in self.marks if mark == stage), 0.0)
 
 
-def optimal_profile(
-    path: Path, kinematics: ArmKinematics, limits: Limits, cap: Callable[[Array], Array] | None = None
-) -> tuple[Array, Array]:
-    """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
+class _Demand:
+    """What a path asks of the arm, at the points of a grid of s."""
 
-    Args:
-        cap: upper bound of ds/dt at s; None = only the limits.
+    def __init__(self, path: Path, kinematics: ArmKinematics, limits: Limits) -> None:
+        n = int(np.clip(path.length_rad / 0.025, 40, 160))
+        grid = self.grid = np.linspace(0.0, path.length_rad, n)
+        self.first, self.second, self.accel = path.at(grid, 1), path.at(grid, 2), limits.accel_radps2
+        tools = kinematics.tool(path.at(grid))
+        tip = tools[:, :3, 3]
+        tip_rate = np.linalg.norm(np.gradient(tip, grid, axis=0), axis=1)
+        leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
+        # At a change of limit the slower one holds on both sides of it.
+        leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
+        by_joint = (limits.speed_radps / np.maximum(np.abs(self.first), 1e-9)).min(axis=1)
+        self.rate_max = np.minimum(np.minimum(leg_limit / np.maximum(tip_rate, 1e-9), by_joint), MAX_RATE)
+        if math.isfinite(limits.load_accel_mps2):
+            curve = CubicSpline(grid, tools[:, :3, :3] @ limits.load_in_tool + tip, bc_type="natural")
+            self.first, self.second = np.hstack([self.first, curve(grid, 1)]), np.hstack([self.second, curve(grid, 2)])
+            self.accel = np.concatenate([self.accel, np.full(3, limits.load_accel_mps2)])
+
+    def fastest(self, share: Array | float = 1.0) -> Array:
+        """(n,) the fastest ds/dt on the grid (TOPPRA), from and to standstill.
+
+        Args:
+            share: (n, 1) how much of the acceleration limits may be used there, 0 … 1.
+
+        Raises:
+            TimingError: the path cannot be timed.
+        """
+        rates = fastest(self.grid, self.first / share, self.second / share, self.accel, self.rate_max)
+        if rates is None:
+            raise TimingError("no timing of the path within speed and acceleration limits")
+        return rates
+
+
+def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tuple[Array, Array]:
+    """Grid of s and the fastest ds/dt on it (TOPPRA), from and to standstill.
 
     Raises:
         TimingError: the path cannot be timed.
     """
-    n = int(np.clip(path.length_rad / 0.025, 40, 160))
-    grid = np.linspace(0.0, path.length_rad, n)
-    tangent = path.at(grid, 1)
-    tools = kinematics.tool(path.at(grid))
-    tip = tools[:, :3, 3]
-    tip_rate = np.linalg.norm(np.gradient(tip, grid, axis=0), axis=1)
-    leg_limit = np.array([leg.max_tool_mps for leg in path.legs])[path.leg_index(grid)]
-    # At a change of limit the slower one holds on both sides of it.
-    leg_limit = np.minimum(leg_limit, np.minimum(np.roll(leg_limit, 1), np.roll(leg_limit, -1)))
-    limited = np.isfinite(leg_limit)
-    rate = np.where(limited, leg_limit, 0.0) / np.maximum(tip_rate, 1e-9)
-    by_tool = np.where(limited[:, None], np.abs(tangent) * rate[:, None] + 1e-6, np.inf)
-    speed = np.minimum(limits.speed_radps, by_tool)
-    if cap is not None:
-        # A bound on ds/dt holds for every joint in proportion to its part in the path.
-        speed = np.minimum(speed, np.abs(tangent) * cap(grid)[:, None] + 1e-6)
-    size = len(limits.speed_radps)
-    points, accel = path.curve(path.curve.x), limits.accel_radps2
-    if math.isfinite(limits.load_accel_mps2):
-        frames = kinematics.tool(points)
-        centre = frames[:, :3, :3] @ limits.load_in_tool + frames[:, :3, 3]
-        points = np.hstack([points, centre])
-        accel = np.concatenate([accel, np.full(3, limits.load_accel_mps2)])
-        speed = np.hstack([speed, np.full((n, 3), 50.0)])
-        size += 3
-    curve = toppra.SplineInterpolator(path.curve.x, points, bc_type="natural")
-    rows = {float(at): row for at, row in zip(grid, speed, strict=True)}
-
-    def speed_at(s: float) -> Array:
-        row = rows.get(float(s))
-        if row is None:
-            row = speed[int(np.argmin(np.abs(grid - s)))]
-        return np.column_stack([-row, row])
-
-    solver = toppra.algorithm.TOPPRA(
-        [
-            toppra.constraint.JointVelocityConstraintVarying(speed_at),
-            toppra.constraint.JointAccelerationConstraint(np.column_stack([-accel, accel])),
-        ],
-        curve,
-        gridpoints=grid,
-        solver_wrapper="seidel",
-    )
-    _, rates, _ = solver.compute_parameterization(0.0, 0.0)
-    if rates is None or not np.all(np.isfinite(rates)):
-        raise TimingError("no timing of the path within speed and acceleration limits")
-    return grid, np.asarray(rates, dtype=float)
+    demand = _Demand(path, kinematics, limits)
+    return demand.grid, demand.fastest()
 
 
 def profile_times(grid: Array, rate: Array) -> Array:
@@ -190,23 +177,16 @@ def _smoothed(grid: Array, rate: Array, length: float, smoothing_s: float) -> tu
     return averaged(s, length), averaged(ds, 0.0), averaged(dds, 0.0)
 
 
-def _slower_where_over(
-    s: Array, ds: Array, over: Array, before: Callable[[Array], Array] | None
-) -> Callable[[Array], Array]:
-    """A bound on ds/dt that slows down where smoothing made an acceleration exceed its limit, and nowhere else."""
-    # Not where it starts or ends: there the pace is small and the excess is of the ramp itself.
-    bound = np.where((over > 1.0) & (ds > 0.1 * ds.max()), ds / np.sqrt(np.maximum(over, 1.0)) * 0.98, np.inf)
-    # The averaging reaches over neighbours.
-    for shift in range(1, 7):
-        bound[shift:] = np.minimum(bound[shift:], bound[:-shift] * (1.0 + 0.03 * shift))
-        bound[:-shift] = np.minimum(bound[:-shift], bound[shift:] * (1.0 + 0.03 * shift))
-    finite = np.where(np.isfinite(bound), bound, 1e3)
+def _gentler_where_over(over: Array, used: Array, reach: int) -> Array:
+    """Less of the acceleration limits where smoothing made an acceleration exceed them, and nowhere else.
 
-    def cap(at: Array) -> Array:
-        now = np.interp(at, s, finite)
-        return np.asarray(now if before is None else np.minimum(now, before(at)))
-
-    return cap
+    Args:
+        over: (n,) accelerations by their limits at samples of a trajectory.
+        used: (n,) the share of the limits that they were planned with.
+        reach: samples to both sides that the averaging mixes with one.
+    """
+    wanted = np.where(over > 1.0, AIM * used / np.maximum(over, 1.0), used)
+    return np.asarray(np.maximum(minimum_filter1d(wanted, 2 * reach + 1, mode="nearest"), LEAST_SHARE))
 
 
 def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s: float) -> Trajectory:
@@ -215,25 +195,28 @@ def time_path(path: Path, kinematics: ArmKinematics, limits: Limits, smoothing_s
     Raises:
         TimingError: as `optimal_profile`.
     """
-    cap: Callable[[Array], Array] | None = None
-    for attempt in range(PASSES):
-        grid, rate = optimal_profile(path, kinematics, limits, cap)
-        s, ds, dds = _smoothed(grid, rate, path.length_rad, smoothing_s)
+    demand = _Demand(path, kinematics, limits)
+    share = np.ones(len(demand.grid))
+    best, stretch = (np.empty(0), np.empty((0, 0)), np.empty((0, 0))), math.inf
+    for _ in range(PASSES):
+        rate = demand.fastest(share[:, None])
+        s, ds, dds = _smoothed(demand.grid, rate, path.length_rad, smoothing_s)
         first, second = path.at(s, 1), path.at(s, 2)
         velocity = first * ds[:, None]
         acceleration = second * (ds**2)[:, None] + first * dds[:, None]
         over = (np.abs(acceleration) / limits.accel_radps2).max(axis=1)
-        if attempt == PASSES - 1 or float(over.max()) <= ENOUGH:
+        slower = max(1.0, float((np.abs(velocity) / limits.speed_radps).max()), math.sqrt(float(over.max())))
+        if len(s) * slower < len(best[0]) * stretch or not len(best[0]):
+            best, stretch = (s, velocity, acceleration), slower
+        if slower <= ENOUGH:
             break
-        cap = _slower_where_over(s, ds, over, cap)
+        used = np.interp(s, demand.grid, share)
+        gentler = _gentler_where_over(over, used, round(0.5 * smoothing_s / SAMPLE_S))
+        share = np.interp(demand.grid, s, gentler)
+    s, velocity, acceleration = best
     position = path.at(s)
     acceleration[0] = acceleration[-1] = 0.0
     velocity[0] = velocity[-1] = 0.0
-    stretch = max(
-        1.0,
-        float((np.abs(velocity) / limits.speed_radps).max()),
-        math.sqrt(float((np.abs(acceleration) / limits.accel_radps2).max())),
-    )
     step_s = SAMPLE_S * stretch
     times = np.arange(len(s)) * step_s
     starts = (0.0, *path.ends[:-1])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from lumper_motion.collision import Load
+from lumper_motion.obstacles import Load
 from lumper_motion.requests import Pick
 from lumper_ros.convert import inverse
 from lumper_ros.robot import Robot

@@ -3,16 +3,19 @@
 import math
 from itertools import pairwise
 
+import coal
 import numpy as np
 import pytest
 from harness import CONFIG, carton, pick_of, wall_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lumper_motion.collision import Closeness, CollisionChecker, Load, Obstacle, base_obstacles, trailer_obstacles
+from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.follow import Follower
 from lumper_motion.kinematics import ArmKinematics, straight_tools
-from lumper_motion.path import Leg, SearchError, check_path, line, make_path, search
+from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
+from lumper_motion.path import Leg, check_path, line, make_path
+from lumper_motion.search import SearchError, search
 from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
 from lumper_ros.convert import matrix, seconds
 from lumper_ros.robot import load_robot, load_trailer
@@ -124,10 +127,34 @@ def scene(extra: list[Obstacle] | None = None) -> CollisionChecker:
 
 @settings(max_examples=150, deadline=None)
 @given(joints(0.8))
-def test_broadphase_agrees_with_all_pairs(position: np.ndarray) -> None:
+def test_boxes_in_arrays_leave_no_pair_out(position: np.ndarray) -> None:
     checker = scene_cached()
+    near = np.linspace(position - 0.02, position + 0.02, 5)
     for closeness in Closeness:
-        assert (checker.first_hit(position[None], closeness) == 0) == bool(checker.explain(position, closeness))
+        hits = [bool(pairs_that_touch(checker, each, closeness)) for each in near]
+        assert [not free for free in checker.each_free(near, closeness)] == hits
+        assert checker.first_hit(near, closeness) == (hits.index(True) if any(hits) else -1)
+        met = {pair for pair in checker.explain(near[0], closeness) if pair[1] != "the robot itself"}
+        assert met == {pair for pair in pairs_that_touch(checker, near[0], closeness) if pair[1] != "the robot itself"}
+
+
+def pairs_that_touch(checker: CollisionChecker, position: np.ndarray, closeness: Closeness) -> set[tuple[str, str]]:
+    """Every pair of shapes put to Coal, however far apart."""
+    body, world = checker._body[closeness], checker._worlds[closeness]
+    poses = body.placed(KIN.link_frames(position[None]))[0][0]
+    request, result = coal.CollisionRequest(), coal.CollisionResult()
+    places = [coal.Transform3s(pose[:3, :3], pose[:3, 3]) for pose in poses]
+    touching = set()
+    for part in body.outer.tolist():
+        for i, obstacle in enumerate(checker._obstacles):
+            result.clear()
+            if coal.collide(body.geometries[part], places[part], *world.solid(i), request, result):
+                touching.add((body.names[part], obstacle.name))
+    for one, other in body.pairs:
+        result.clear()
+        if coal.collide(body.geometries[one], places[one], body.geometries[other], places[other], request, result):
+            touching.add((f"{body.names[one]} and {body.names[other]}", "the robot itself"))
+    return touching
 
 
 _SCENE: list[CollisionChecker] = []
@@ -187,6 +214,10 @@ def test_search_goes_round_is_repeatable_and_keeps_its_budget() -> None:
     assert np.allclose(way[-1], goal)
     for a, b in pairwise(way):
         assert checker.first_hit(line(a, b), Closeness.CONTACT) < 0
+    tree = search(KIN, checker, start, [goal], 4000, 3, few=0)
+    assert len(tree) > 2, "a tree is grown where nothing drawn leads round"
+    for a, b in pairwise(tree):
+        assert checker.first_hit(line(a, b), Closeness.CLEAR) < 0
     with pytest.raises(SearchError, match="checks"):
         search(KIN, checker, start, [goal], 3, 3)
     with pytest.raises(SearchError, match="in time"):

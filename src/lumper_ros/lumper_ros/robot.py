@@ -149,43 +149,47 @@ class Robot:
         return float(np.interp(mass_kg, self.stopping_mass_kg, by_mass))
 
     @cached_property
-    def _chain(self) -> "_Chain":
-        return _Chain(self)
+    def chain(self) -> "Chain":
+        """Where every link is, for many joint positions at once."""
+        return Chain(self)
 
     def link_transforms(self, position_rad: Any) -> dict[str, Array]:
         """4x4 of every link's frame in base_link at joint position (n,)."""
-        return dict(zip(self._chain.links, self._chain.frames(position_rad), strict=True))
+        return dict(zip(self.chain.links, self.chain.frames(position_rad), strict=True))
 
     def capsules_at(self, position_rad: Any) -> tuple[Array, Array, Array]:
         """Capsules in base_link at a joint position: ends a (k, 3), ends b (k, 3), radii (k,)."""
-        ends = self._chain.capsule_ends(position_rad)
-        return ends[:, :, 0], ends[:, :, 1], self._chain.radii
+        ends = self.chain.capsule_ends(position_rad)
+        return ends[:, :, 0], ends[:, :, 1], self.chain.radii
 
 
-class _Chain:
+class Chain:
     """The arm's links as arrays. A joint's transform is `fixed + sin * with_sin + cos * with_cos` (Rodrigues' formula)."""
 
     def __init__(self, robot: Robot) -> None:
         order = {name: i for i, name in enumerate(robot.joint_names)}
         self.links = ("base_link", *(joint.child for joint in robot.joints))
         index = {name: i for i, name in enumerate(self.links)}
-        self._parents = [index[joint.parent] for joint in robot.joints]
-        moved = [order.get(joint.name, -1) for joint in robot.joints]
-        self._moves = np.array(moved) >= 0
-        self._joints = np.array([i for i in moved if i >= 0], dtype=np.intp)
-        count = len(robot.joints)
-        self._fixed, self._with_sin, self._with_cos = (np.zeros((count, 4, 4)) for _ in range(3))
-        for row, joint in enumerate(robot.joints):
-            if not self._moves[row]:
-                self._fixed[row] = joint.origin
+        # (parent's row, own row, row among the moving ones or -1, origin) of every link that the joints move.
+        self._moved: list[tuple[int, int, int, Array]] = []
+        self._at_rest = np.tile(np.eye(4), (len(self.links), 1, 1))
+        moving = dict.fromkeys(self.links, False)
+        terms: list[tuple[Array, Array, Array]] = []
+        angles: list[int] = []
+        for row, joint in enumerate(robot.joints, start=1):
+            turns = joint.name in order
+            moving[joint.child] = turns or moving[joint.parent]
+            if not moving[joint.child]:
+                self._at_rest[row] = self._at_rest[index[joint.parent]] @ joint.origin
                 continue
-            x, y, z = joint.axis
-            along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
-            along[:3, :3] = np.outer(joint.axis, joint.axis)
-            across[:3, :3] = np.eye(3) - along[:3, :3]
-            cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
-            self._fixed[row], self._with_sin[row] = joint.origin @ along, joint.origin @ cross
-            self._with_cos[row] = joint.origin @ across
+            self._moved.append((index[joint.parent], row, len(terms) if turns else -1, joint.origin))
+            if turns:
+                terms.append(_turn_terms(joint))
+                angles.append(order[joint.name])
+        self._angles = np.array(angles, dtype=np.intp)
+        self._fixed, self._with_sin, self._with_cos = (
+            np.array([term[i] for term in terms]).reshape(-1, 1, 4, 4) for i in range(3)
+        )
         self._capsule_links = np.array([index[capsule.link] for capsule in robot.capsules], dtype=np.intp)
         self._capsule_ends = np.ones((len(robot.capsules), 4, 2))
         for row, capsule in enumerate(robot.capsules):
@@ -193,21 +197,32 @@ class _Chain:
         self.radii = np.array([capsule.radius_m for capsule in robot.capsules])
 
     def frames(self, position_rad: Any) -> Array:
-        """(links, 4, 4) in base_link, in the order of `links`."""
-        angles = np.zeros(len(self._parents))
-        angles[self._moves] = np.asarray(position_rad, dtype=float)[self._joints]
-        sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
-        local = self._fixed + sin * self._with_sin + cos * self._with_cos
-        result = np.empty((len(self.links), 4, 4))
-        result[0] = np.eye(4)
-        for row, parent in enumerate(self._parents):
-            result[row + 1] = result[parent] @ local[row]
-        return result
+        """(..., links, 4, 4) in base_link, in the order of `links`, at joint positions (..., n)."""
+        position = np.asarray(position_rad, dtype=float)
+        many = position.reshape(-1, position.shape[-1])
+        angles = many[:, self._angles].T[:, :, None, None]
+        # (moving joints, positions, 4, 4)
+        local = self._fixed + np.sin(angles) * self._with_sin + np.cos(angles) * self._with_cos
+        result = np.empty((len(self.links), len(many), 4, 4))
+        result[:] = self._at_rest[:, None]
+        for parent, row, turn, origin in self._moved:
+            np.matmul(result[parent], origin if turn < 0 else local[turn], out=result[row])
+        return result.swapaxes(0, 1).reshape(*position.shape[:-1], len(self.links), 4, 4)
 
     def capsule_ends(self, position_rad: Any) -> Array:
         """(k, 3, 2) both ends of every capsule in base_link."""
         ends: Array = self.frames(position_rad)[self._capsule_links] @ self._capsule_ends
         return ends[:, :3]
+
+
+def _turn_terms(joint: Joint) -> tuple[Array, Array, Array]:
+    """A turning joint's transform, the parts of it that do not turn, go with the sine and go with the cosine (4x4)."""
+    x, y, z = joint.axis
+    along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
+    along[:3, :3] = np.outer(joint.axis, joint.axis)
+    across[:3, :3] = np.eye(3) - along[:3, :3]
+    cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
+    return joint.origin @ along, joint.origin @ cross, joint.origin @ across
 
 
 def _floats(text: str) -> tuple[float, float, float]:
