@@ -329,7 +329,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("vertical_tolerance_m", &StaticsParameters::vertical_tolerance_m)
       .def_readwrite("side_tolerance_m", &StaticsParameters::side_tolerance_m)
       .def_readwrite("shrink_sigmas", &StaticsParameters::shrink_sigmas)
-      .def_readwrite("shrink_m", &StaticsParameters::shrink_m)
+      .def_readwrite("doubt_sigmas", &StaticsParameters::doubt_sigmas)
       .def_readwrite("support_friction", &StaticsParameters::support_friction)
       .def_readwrite("side_friction", &StaticsParameters::side_friction)
       .def_readwrite("max_penetration_m", &StaticsParameters::max_penetration_m)

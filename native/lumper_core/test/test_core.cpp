@@ -302,7 +302,7 @@ TEST(Settle, CautionComesBackWithEveryPile) {
   const auto points = [&world] {
     std::vector<int> counts;
     for (const Patch& patch : world.graph.patches()) {
-      counts.push_back(patch.widened ? -patch.count : patch.count);
+      counts.push_back(patch.count + 10 * static_cast<int>(patch.trust));
     }
     return counts;
   };

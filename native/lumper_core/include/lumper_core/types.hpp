@@ -53,8 +53,8 @@ struct Trailer {
 struct StaticsParameters {
   double vertical_tolerance_m = 0.012;
   double side_tolerance_m = 0.012;
-  double shrink_sigmas = 2.0;
-  double shrink_m = 0.0;
+  double shrink_sigmas = 3.0;  ///< so far inside of its seen edges a support contact is sure to bear weight
+  double doubt_sigmas = 2.0;   ///< a support contact narrower than this may not be there at all
   double support_friction = 0.3;
   double side_friction = 0.0;
   double max_penetration_m = 0.05;
