@@ -66,14 +66,12 @@ void Statics::gather(const std::vector<int32_t>& set, bool lower_only) {
       local.normal = patch.normal;
       local.tangent1 = patch.tangent1;
       local.tangent2 = patch.tangent2;
+      const Vec3 centre = graph_->box(local.b >= 0 ? patch.b : patch.a).position;
       for (int k = 0; k < patch.count; ++k) {
-        const Vec3& point = patch.points[static_cast<size_t>(k)];
-        if (local.a >= 0) {
-          local.arm_a[static_cast<size_t>(k)] = (point - graph_->box(patch.a).position) / kLength_m;
-        }
-        if (local.b >= 0) {
-          local.arm_b[static_cast<size_t>(k)] = (point - graph_->box(patch.b).position) / kLength_m;
-        }
+        local.arm[static_cast<size_t>(k)] = (patch.points[static_cast<size_t>(k)] - centre) / kLength_m;
+      }
+      if (local.a >= 0 && local.b >= 0) {
+        local.apart = (centre - graph_->box(patch.a).position) / kLength_m;
       }
       std::copy_n(&lambda_[p * kStride], kStride, local.previous.begin());
       local.lambda = local.previous;
@@ -89,6 +87,42 @@ void Statics::gather(const std::vector<int32_t>& set, bool lower_only) {
   }
 }
 
+// How the bodies of a contact near one another, as a motion about the centre that its arms start from.
+void Statics::approach(const LocalPatch& local, const Wrenches& motion, Vec3* linear, Vec3* angular) {
+  if (local.b < 0) {
+    const Vec6& a = motion[static_cast<size_t>(local.a)];
+    *linear = -a.head<3>();
+    *angular = -a.tail<3>();
+    return;
+  }
+  const Vec6& b = motion[static_cast<size_t>(local.b)];
+  *linear = b.head<3>();
+  *angular = b.tail<3>();
+  if (local.a >= 0) {
+    const Vec6& a = motion[static_cast<size_t>(local.a)];
+    *linear -= a.head<3>() + a.tail<3>().cross(local.apart);
+    *angular -= a.tail<3>();
+  }
+}
+
+// The same as `evaluate` where nothing moves yet: every contact keeps the force it has.
+double Statics::evaluate_at_rest() {
+  double largest = 0.0;
+  for (size_t i = 0; i < v_.size(); ++i) {
+    gradient_[i] = -rest_[i];
+    largest = std::max(largest, rest_[i].cwiseAbs().maxCoeff());
+  }
+  for (size_t c = 0; c < local_count_; ++c) {
+    LocalPatch& local = locals_[c];
+    local.active = 0;
+    for (size_t g = 0; g < static_cast<size_t>(local.count * kGenerators); ++g) {
+      local.value[g] = 0.0;
+      local.active |= static_cast<uint32_t>(local.previous[g] > 0.0) << g;
+    }
+  }
+  return largest;
+}
+
 // Gradient of E(v) = v'Mv/2 - rest'v + sum of the proximal contact terms. Returns its largest absolute component.
 double Statics::evaluate() {
   const size_t n = v_.size();
@@ -101,29 +135,25 @@ double Statics::evaluate() {
   const double stiffness = 1.0 / kCompliance;
   for (size_t c = 0; c < local_count_; ++c) {
     LocalPatch& local = locals_[c];
-    Vec6 wrench_a = Vec6::Zero();
-    Vec6 wrench_b = Vec6::Zero();
+    Vec3 linear;
+    Vec3 angular;
+    approach(local, v_, &linear, &angular);
+    Vec3 total = Vec3::Zero();
+    Vec3 moment = Vec3::Zero();
     uint32_t active = 0;
     for (int k = 0; k < local.count; ++k) {
       const auto point = static_cast<size_t>(k);
-      Vec3 u = Vec3::Zero();
-      if (local.b >= 0) {
-        const Vec6& v = v_[static_cast<size_t>(local.b)];
-        u += v.head<3>() + v.tail<3>().cross(local.arm_b[point]);
-      }
-      if (local.a >= 0) {
-        const Vec6& v = v_[static_cast<size_t>(local.a)];
-        u -= v.head<3>() + v.tail<3>().cross(local.arm_a[point]);
-      }
+      const Vec3 u = linear + angular.cross(local.arm[point]);
       const double un = local.normal.dot(u);
       const size_t base = point * kGenerators;
       Vec3 force;  // change against `previous`
       if (local.generators == 1) {
         local.value[base] = un;
+        local.value[base + 1] = local.value[base + 2] = local.value[base + 3] = 0.0;
         const double l = local.previous[base] - un * stiffness;
         const double lambda = l > 0.0 ? l : 0.0;
         local.lambda[base] = lambda;
-        active |= static_cast<uint32_t>(l >= 0.0) << base;
+        active |= static_cast<uint32_t>(l > 0.0) << base;
         force = local.normal * (lambda - local.previous[base]);
       } else {
         const double u1 = local.mu * local.tangent1.dot(u);
@@ -135,26 +165,26 @@ double Statics::evaluate() {
           const double l = local.previous[base + j] - values[j] * stiffness;
           const double lambda = l > 0.0 ? l : 0.0;
           local.lambda[base + j] = lambda;
-          active |= static_cast<uint32_t>(l >= 0.0) << (base + j);
+          active |= static_cast<uint32_t>(l > 0.0) << (base + j);
           change[j] = lambda - local.previous[base + j];
         }
         force = local.normal * (change[0] + change[1] + change[2] + change[3]) +
                 local.tangent1 * (local.mu * (change[0] - change[1])) +
                 local.tangent2 * (local.mu * (change[2] - change[3]));
       }
-      if (local.a >= 0) {
-        wrench_a += spatial(force, local.arm_a[point]);
-      }
-      if (local.b >= 0) {
-        wrench_b += spatial(force, local.arm_b[point]);
-      }
+      total += force;
+      moment += local.arm[point].cross(force);
     }
     local.active = active;
-    if (local.a >= 0) {
-      gradient_[static_cast<size_t>(local.a)] += wrench_a;
-    }
     if (local.b >= 0) {
-      gradient_[static_cast<size_t>(local.b)] -= wrench_b;
+      Vec6& gradient = gradient_[static_cast<size_t>(local.b)];
+      gradient.head<3>() -= total;
+      gradient.tail<3>() -= moment;
+    }
+    if (local.a >= 0) {
+      Vec6& gradient = gradient_[static_cast<size_t>(local.a)];
+      gradient.head<3>() += total;
+      gradient.tail<3>() += local.b >= 0 ? (moment + local.apart.cross(total)).eval() : moment;
     }
   }
   double largest = 0.0;
@@ -185,9 +215,9 @@ bool Statics::assemble() {
     LocalPatch& local = locals_[c];
     if (local.active != local.assembled || !factored_) {
       local.assembled = local.active;
-      local.aa.setZero();
-      local.bb.setZero();
-      local.ab.setZero();
+      // About the first body that moves, and from there to the other one: the contact is the same.
+      Mat6& own = local.b >= 0 ? local.bb : local.aa;
+      own.setZero();
       for (int k = 0; k < local.count; ++k) {
         const auto point = static_cast<size_t>(k);
         const uint32_t bits = (local.active >> (point * kGenerators)) & 0xfU;
@@ -210,34 +240,22 @@ bool Statics::assemble() {
           k_point.noalias() += (local.tangent2 * (mu * mu * (b2 + b3))) * local.tangent2.transpose();
           k_point *= stiffness;
         }
-        if (local.a >= 0) {
-          const Mat3 r = skew(local.arm_a[point]);
-          Mat3 rk;
-          rk.noalias() = r * k_point;
-          local.aa.topLeftCorner<3, 3>() += k_point;
-          local.aa.bottomLeftCorner<3, 3>() += rk;
-          local.aa.bottomRightCorner<3, 3>().noalias() -= rk * r;
-        }
-        if (local.b >= 0) {
-          const Mat3 r = skew(local.arm_b[point]);
-          Mat3 rk;
-          rk.noalias() = r * k_point;
-          local.bb.topLeftCorner<3, 3>() += k_point;
-          local.bb.bottomLeftCorner<3, 3>() += rk;
-          local.bb.bottomRightCorner<3, 3>().noalias() -= rk * r;
-          if (local.a >= 0) {
-            const Mat3 q = skew(local.arm_a[point]);
-            Mat3 kq;
-            kq.noalias() = k_point * q;
-            local.ab.topLeftCorner<3, 3>() -= k_point;
-            local.ab.topRightCorner<3, 3>() += kq;
-            local.ab.bottomLeftCorner<3, 3>() -= rk;
-            local.ab.bottomRightCorner<3, 3>().noalias() += r * kq;
-          }
-        }
+        const Mat3 r = skew(local.arm[point]);
+        Mat3 rk;
+        rk.noalias() = r * k_point;
+        own.topLeftCorner<3, 3>() += k_point;
+        own.bottomLeftCorner<3, 3>() += rk;
+        own.bottomRightCorner<3, 3>().noalias() -= rk * r;
       }
-      local.aa.topRightCorner<3, 3>() = local.aa.bottomLeftCorner<3, 3>().transpose();
-      local.bb.topRightCorner<3, 3>() = local.bb.bottomLeftCorner<3, 3>().transpose();
+      own.topRightCorner<3, 3>() = own.bottomLeftCorner<3, 3>().transpose();
+      if (local.a >= 0 && local.b >= 0) {
+        const Mat3 d = skew(local.apart);
+        local.ab = -local.bb;
+        local.ab.topRightCorner<3, 3>().noalias() += local.bb.topLeftCorner<3, 3>() * d;
+        local.ab.bottomRightCorner<3, 3>().noalias() += local.bb.bottomLeftCorner<3, 3>() * d;
+        local.aa = -local.ab;
+        local.aa.bottomRows<3>().noalias() -= d * local.ab.topRows<3>();
+      }
     }
     if (local.active == 0U) {
       continue;
@@ -281,7 +299,8 @@ Statics::Outcome Statics::solve(const std::vector<int32_t>& set, bool lower_only
     bool converged = false;
     for (int newton = 0; newton < kMaxNewton; ++newton) {
       ++iterations_;
-      if (evaluate() < kGradient_n) {
+      const bool at_rest = outer == 0 && newton == 0;
+      if ((at_rest ? evaluate_at_rest() : evaluate()) < kGradient_n) {
         converged = true;
         break;
       }
@@ -307,21 +326,17 @@ Statics::Outcome Statics::solve(const std::vector<int32_t>& set, bool lower_only
       // Rate of change of every generator along the step, for the exact line search on a piecewise quadratic.
       for (size_t c = 0; c < local_count_; ++c) {
         LocalPatch& local = locals_[c];
+        Vec3 along;
+        Vec3 turn;
+        approach(local, step_, &along, &turn);
         for (int k = 0; k < local.count; ++k) {
           const auto point = static_cast<size_t>(k);
-          Vec3 u = Vec3::Zero();
-          if (local.b >= 0) {
-            const Vec6& d = step_[static_cast<size_t>(local.b)];
-            u += d.head<3>() + d.tail<3>().cross(local.arm_b[point]);
-          }
-          if (local.a >= 0) {
-            const Vec6& d = step_[static_cast<size_t>(local.a)];
-            u -= d.head<3>() + d.tail<3>().cross(local.arm_a[point]);
-          }
+          const Vec3 u = along + turn.cross(local.arm[point]);
           const double un = local.normal.dot(u);
           const size_t base = point * kGenerators;
           if (local.generators == 1) {
             local.change[base] = un;
+            local.change[base + 1] = local.change[base + 2] = local.change[base + 3] = 0.0;
           } else {
             const double u1 = local.mu * local.tangent1.dot(u);
             const double u2 = local.mu * local.tangent2.dot(u);
@@ -333,25 +348,22 @@ Statics::Outcome Statics::solve(const std::vector<int32_t>& set, bool lower_only
         }
       }
       const auto derivative = [&](double t, double* second) {
-        double first = linear + t * quadratic;
-        double curve = quadratic;
+        Eigen::Array4d first = Eigen::Array4d::Zero();
+        Eigen::Array4d bent = Eigen::Array4d::Zero();
         for (size_t c = 0; c < local_count_; ++c) {
           const LocalPatch& local = locals_[c];
           for (int k = 0; k < local.count; ++k) {
-            for (int j = 0; j < local.generators; ++j) {
-              const auto g = static_cast<size_t>(k * kGenerators + j);
-              const double l = local.previous[g] - (local.value[g] + t * local.change[g]) * stiffness;
-              if (l > 0.0) {
-                first -= (l - local.previous[g]) * local.change[g];
-                curve += stiffness * local.change[g] * local.change[g];
-              } else {
-                first += local.previous[g] * local.change[g];
-              }
-            }
+            const auto base = static_cast<size_t>(k * kGenerators);
+            const Eigen::Map<const Eigen::Array4d> previous(&local.previous[base]);
+            const Eigen::Map<const Eigen::Array4d> change(&local.change[base]);
+            const Eigen::Array4d l =
+                previous - (Eigen::Map<const Eigen::Array4d>(&local.value[base]) + t * change) * stiffness;
+            first -= (l.max(0.0) - previous) * change;
+            bent += (l > 0.0).select(change * change, 0.0);
           }
         }
-        *second = curve;
-        return first;
+        *second = quadratic + stiffness * bent.sum();
+        return linear + t * quadratic + first.sum();
       };
       double t = 1.0;
       double curve = 0.0;

@@ -6,7 +6,7 @@
 namespace lumper_core {
 
 inline constexpr double kLength_m = 0.3;    // makes angular unknowns comparable to linear ones
-inline constexpr double kBalance_n = 1e-5;  // a box is balanced when no component of its residual exceeds this
+inline constexpr double kBalance_n = 1e-4;  // a box is balanced when no component of its residual exceeds this
 
 inline Vec6 spatial(const Vec3& force, const Vec3& arm) {
   Vec6 w;
