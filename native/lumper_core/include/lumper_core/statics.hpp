@@ -46,7 +46,8 @@ class Statics {
   /// Balance the pile as it stands. What the model cannot explain becomes relief: a wrench taken as given from then on.
   void update();
   const Removal& standing() const { return standing_; }
-  /// Take `removed` away and put `loads` on.
+  /// Take `removed` away and put `loads` on. With `StaticsParameters::verify` a verdict whose certificate `check`
+  /// refuses is undecided.
   Removal analyse(const std::vector<int32_t>& removed, const std::vector<Load>& loads = {});
   Certificate certify(const std::vector<int32_t>& removed);
   /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the
@@ -114,7 +115,7 @@ class Statics {
   std::vector<Undo> undo_patches_;
   std::vector<std::pair<int32_t, Vec6>> undo_slots_;
   std::vector<std::pair<int32_t, Vec6>> undo_external_;
-  std::vector<std::pair<double, int32_t>> heap_;
+  std::vector<std::pair<double, int32_t>> heap_, ranked_;
   std::vector<int32_t> set_, single_;
   const std::vector<int32_t>* current_set_ = nullptr;
   std::vector<LocalPatch, Eigen::aligned_allocator<LocalPatch>> locals_;

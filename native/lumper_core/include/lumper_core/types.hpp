@@ -61,7 +61,7 @@ struct StaticsParameters {
   double max_boxes = 2000;
   double acceleration_threshold_mps2 = 0.05;
   double force_bound_n = 1e4;  ///< no generator of a contact point carries more: cartons crush before
-  bool verify = false;
+  bool verify = false;         ///< check every certificate before its verdict is believed
 };
 
 /// Bad input: which box (where one is to blame), which field, and what to do about it.
