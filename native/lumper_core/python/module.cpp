@@ -260,15 +260,6 @@ class Pile {
   std::vector<std::string> warnings_;
 };
 
-void verify(const Pile& pile, Statics& statics, const std::vector<int32_t>& slots, Removal* removal) {
-  if (!pile.graph_.parameters().verify || removal->verdict == Verdict::kUndecided) {
-    return;
-  }
-  if (!check(pile.graph_, statics.certify(slots)).empty()) {
-    removal->verdict = Verdict::kUndecided;
-  }
-}
-
 /// Constructor from keyword arguments only; an unknown or mistyped name is a TypeError that names it.
 template <typename T>
 T from_keywords(const py::kwargs& values) {
@@ -329,7 +320,7 @@ PYBIND11_MODULE(_core, m) {
       .def_readwrite("vertical_tolerance_m", &StaticsParameters::vertical_tolerance_m)
       .def_readwrite("side_tolerance_m", &StaticsParameters::side_tolerance_m)
       .def_readwrite("shrink_sigmas", &StaticsParameters::shrink_sigmas)
-      .def_readwrite("shrink_m", &StaticsParameters::shrink_m)
+      .def_readwrite("doubt_sigmas", &StaticsParameters::doubt_sigmas)
       .def_readwrite("support_friction", &StaticsParameters::support_friction)
       .def_readwrite("side_friction", &StaticsParameters::side_friction)
       .def_readwrite("max_penetration_m", &StaticsParameters::max_penetration_m)
@@ -469,7 +460,6 @@ PYBIND11_MODULE(_core, m) {
               Removal removal;
               if (thread_cpu_s() - start < budget_s) {
                 removal = pile.statics_.analyse({slots[i]});
-                verify(pile, pile.statics_, {slots[i]}, &removal);
               }
               records[i] = to_record(pile.graph_, pile.statics_, {slots[i]}, removal);
             }
@@ -484,7 +474,6 @@ PYBIND11_MODULE(_core, m) {
             {
               py::gil_scoped_release release;
               Removal removal = pile.statics_.analyse(slots);
-              verify(pile, pile.statics_, slots, &removal);
               r = to_record(pile.graph_, pile.statics_, slots, removal);
             }
             return py::array_t<RemovalRecord>(1, &r);

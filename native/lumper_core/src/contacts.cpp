@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
+
+#include "polygon.hpp"
 
 namespace lumper_core {
 namespace {
 
-constexpr double kCell_m = 0.5;
 constexpr double kSupportNormalZ = 0.5;  // a contact whose normal is within 60 deg of vertical carries weight
 constexpr double kParallel_rad = 0.03;
 constexpr double kLineSlack_m = 0.002;
@@ -16,114 +16,10 @@ constexpr double kLineSlack_m = 0.002;
 constexpr double kPlumb = 0.03;
 // The same for yaw: a row of cartons stacked square must not be wedged fast by the noise of its side faces.
 constexpr double kSquare = 0.06;
-// So near under a box, and under so much of it, another one may be what carries it.
-constexpr double kUnderneath_m = 0.15;
-constexpr double kBeside_m = 0.02;
-constexpr double kShrinkKeep = 0.15;  // a patch narrower than twice the shrink keeps this part of its size
-
-struct Polygon {
-  static constexpr int kMax = 16;
-  int count = 0;
-  std::array<Vec3, kMax> points;
-};
-
-/// Part of the polygon where normal . p <= offset (Sutherland-Hodgman).
-void clip(const Vec3& normal, double offset, Polygon* polygon) {
-  Polygon out;
-  for (int i = 0; i < polygon->count; ++i) {
-    const Vec3& p = polygon->points[static_cast<size_t>(i)];
-    const Vec3& q = polygon->points[static_cast<size_t>((i + 1) % polygon->count)];
-    const double dp = normal.dot(p) - offset;
-    const double dq = normal.dot(q) - offset;
-    if (dp <= 0.0 && out.count < Polygon::kMax) {
-      out.points[static_cast<size_t>(out.count++)] = p;
-    }
-    if ((dp < 0.0) != (dq < 0.0) && std::abs(dp - dq) > 1e-15 && dp != 0.0 && dq != 0.0 && out.count < Polygon::kMax) {
-      out.points[static_cast<size_t>(out.count++)] = p + (q - p) * (dp / (dp - dq));
-    }
-  }
-  *polygon = out;
-}
 
 double half_extent_along(const Mat3& axes, const Vec3& half, const Vec3& direction) {
   return std::abs(axes.col(0).dot(direction)) * half[0] + std::abs(axes.col(1).dot(direction)) * half[1] +
          std::abs(axes.col(2).dot(direction)) * half[2];
-}
-
-/// The face of the box that looks most along `direction`, as a polygon.
-Polygon face_polygon(const Box& box, const Mat3& axes, const Vec3& direction, int* axis_out, double* cosine) {
-  int axis = 0;
-  double best = -1.0;
-  for (int k = 0; k < 3; ++k) {
-    const double c = std::abs(axes.col(k).dot(direction));
-    if (c > best + 1e-9) {
-      best = c;
-      axis = k;
-    }
-  }
-  const double sign = axes.col(axis).dot(direction) >= 0.0 ? 1.0 : -1.0;
-  const int u = (axis + 1) % 3;
-  const int v = (axis + 2) % 3;
-  const Vec3 centre = box.position + axes.col(axis) * (sign * 0.5 * box.size[axis]);
-  const Vec3 du = axes.col(u) * (0.5 * box.size[u]);
-  const Vec3 dv = axes.col(v) * (0.5 * box.size[v]);
-  Polygon polygon;
-  polygon.count = 4;
-  polygon.points[0] = centre - du - dv;
-  polygon.points[1] = centre + du - dv;
-  polygon.points[2] = centre + du + dv;
-  polygon.points[3] = centre - du + dv;
-  *axis_out = axis;
-  *cosine = best;
-  return polygon;
-}
-
-/// Move every edge of a convex polygon inwards by `shrink`; where nothing would be left keep a small core.
-void shrink_polygon(double shrink, const Vec3& normal, Polygon* polygon) {
-  if (polygon->count == 0 || shrink <= 0.0) {
-    return;
-  }
-  Vec3 centre = Vec3::Zero();
-  for (int i = 0; i < polygon->count; ++i) {
-    centre += polygon->points[static_cast<size_t>(i)];
-  }
-  centre /= polygon->count;
-  Polygon shrunk = *polygon;
-  for (int i = 0; i < polygon->count && shrunk.count > 0; ++i) {
-    const Vec3 edge =
-        polygon->points[static_cast<size_t>((i + 1) % polygon->count)] - polygon->points[static_cast<size_t>(i)];
-    if (edge.norm() < 1e-9) {
-      continue;
-    }
-    Vec3 outward = edge.cross(normal).normalized();
-    if (outward.dot(centre - polygon->points[static_cast<size_t>(i)]) > 0.0) {
-      outward = -outward;
-    }
-    // A thin patch must not vanish: it shrinks to a core around its centre instead.
-    const double reach = outward.dot(polygon->points[static_cast<size_t>(i)] - centre);
-    clip(outward, outward.dot(centre) + std::max(reach - shrink, kShrinkKeep * reach), &shrunk);
-  }
-  if (shrunk.count == 0) {
-    shrunk.count = 1;
-    shrunk.points[0] = centre;
-  }
-  *polygon = shrunk;
-}
-
-/// Drop points that lie on top of one another, and reduce to kMaxPoints.
-int compact(const Polygon& polygon, std::array<Vec3, Patch::kMaxPoints>* points) {
-  int count = 0;
-  for (int i = 0; i < polygon.count && count < Patch::kMaxPoints; ++i) {
-    const Vec3& p = polygon.points[static_cast<size_t>(i)];
-    bool fresh = true;
-    for (int k = 0; k < count; ++k) {
-      fresh = fresh && ((*points)[static_cast<size_t>(k)] - p).squaredNorm() > 1e-10;
-    }
-    if (fresh) {
-      (*points)[static_cast<size_t>(count++)] = p;
-    }
-  }
-  return count;
 }
 
 Vec3 plumbed(const Vec3& normal) {
@@ -165,24 +61,61 @@ void keep_sure_half(const Box& box, const Mat3& axes, Polygon* polygon) {
   }
 }
 
-/// Of what was measured: how far an assumed size may be off is another matter (`keep_sure_half`).
-double horizontal_sigma(const Box& box, const Mat3& axes) {
-  double lateral = 0.0;
+/// Variance of a box's edges in the horizontal, m^2. Of what was measured: how far an assumed size may be off is
+/// another matter (`keep_sure_half`).
+double edge_variance(const Box& box, const Mat3& axes) {
+  double worst = 0.0;
   for (int k = 0; k < 3; ++k) {
     if (std::abs(axes(2, k)) > 0.5 || (box.size_unknown & (1U << k)) != 0U) {
       continue;
     }
-    const int along = std::abs(axes(0, k)) > std::abs(axes(1, k)) ? 0 : 1;
-    lateral = std::max({lateral, box.pose_sigma[static_cast<size_t>(along)], box.size_sigma[static_cast<size_t>(k)]});
+    const size_t along = std::abs(axes(0, k)) > std::abs(axes(1, k)) ? 0 : 1;
+    const double half_size = 0.5 * box.size_sigma[static_cast<size_t>(k)];
+    worst = std::max(worst, box.pose_sigma[along] * box.pose_sigma[along] + half_size * half_size);
   }
-  return lateral;
+  return worst;
 }
 
-double contact_shrink(double sigma, const StaticsParameters& parameters) {
-  return parameters.shrink_m + parameters.shrink_sigmas * sigma;
+Polygon polygon_of(const std::array<Vec3, Patch::kMaxPoints>& points, int count) {
+  Polygon polygon;
+  polygon.count = count;
+  std::copy_n(points.begin(), count, polygon.points.begin());
+  return polygon;
 }
 
 }  // namespace
+
+Vec3 Patch::middle() const {
+  const Polygon polygon = count > 0 ? polygon_of(points, count) : polygon_of(seen, seen_count);
+  Vec3 sum = Vec3::Zero();
+  for (int i = 0; i < polygon.count; ++i) {
+    sum += polygon.points[static_cast<size_t>(i)];
+  }
+  return sum / polygon.count;
+}
+
+void believe(const Box& lower, const Box& upper, const StaticsParameters& parameters, Trust trust, Patch* patch) {
+  const Mat3 lower_axes = lower.orientation.toRotationMatrix();
+  const Mat3 upper_axes = upper.orientation.toRotationMatrix();
+  const double sigma = std::sqrt(edge_variance(lower, lower_axes) + edge_variance(upper, upper_axes));
+  const double doubt_m = parameters.shrink_sigmas * sigma;
+  const Polygon seen = polygon_of(patch->seen, patch->seen_count);
+  Polygon polygon = seen;
+  patch->trust = trust;
+  if (trust == Trust::kSure) {
+    patch->doubtful = width_m(seen, patch->normal) < parameters.doubt_sigmas * sigma;
+    if (patch->doubtful) {
+      polygon.count = 0;
+    }
+    keep_sure_half(lower, lower_axes, &polygon);
+    shrink_polygon(doubt_m, patch->normal, &polygon);
+  } else if (trust == Trust::kReach) {
+    int axis = 0;
+    double cosine = 0.0;
+    polygon = grown(seen, patch->normal, doubt_m, face_polygon(upper, upper_axes, -patch->normal, &axis, &cosine));
+  }
+  patch->count = compact(polygon, &patch->points);
+}
 
 Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameters, double* deepest_m) {
   Patch none;
@@ -312,17 +245,17 @@ Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameter
       p -= outward * (0.5 * (outward.dot(p) - face));
     }
     patch.normal = axis;
-    if (support) {
-      const Polygon seen = polygon;
-      axis.z() > 0.0 ? keep_sure_half(a, ra, &polygon) : keep_sure_half(b, rb, &polygon);
-      shrink_polygon(
-          contact_shrink(std::hypot(horizontal_sigma(a, ra), horizontal_sigma(b, rb)) / std::sqrt(2.0), parameters),
-          outward, &polygon);
-      patch.wide_count = compact(seen, &patch.wide);
-    }
   }
   patch.normal = plumbed(patch.normal);
   patch.count = compact(polygon, &patch.points);
+  if (support && kind != 2) {
+    patch.seen = patch.points;
+    patch.seen_count = patch.count;
+    believe(axis.z() > 0.0 ? a : b, axis.z() > 0.0 ? b : a, parameters, Trust::kSure, &patch);
+    if (patch.count == patch.seen_count && patch.points == patch.seen) {
+      patch.seen_count = 0;
+    }
+  }
   patch.friction = support ? std::min({parameters.support_friction, a.friction, b.friction})
                            : std::min({parameters.side_friction, a.friction, b.friction});
   set_tangents(ra.col(0), &patch);
@@ -377,247 +310,5 @@ void environment_contacts(const Box& box, int32_t slot, const Trailer& trailer, 
   plane(kRightWall, Vec3::UnitY(), -0.5 * trailer.width_m);
   plane(kBackWall, -Vec3::UnitX(), -trailer.length_m);
 }
-
-ContactGraph::ContactGraph(const Trailer& trailer, const StaticsParameters& parameters)
-    : trailer_(trailer), parameters_(parameters) {}
-
-int64_t ContactGraph::cell_key(int x, int y, int z) const {
-  return ((static_cast<int64_t>(x) & 0x1fffff) << 42) | ((static_cast<int64_t>(y) & 0x1fffff) << 21) |
-         (static_cast<int64_t>(z) & 0x1fffff);
-}
-
-template <typename F>
-void ContactGraph::for_cells(const Vec3& low, const Vec3& high, F visit) const {
-  const Eigen::Vector3i from = (low / kCell_m).array().floor().cast<int>();
-  const Eigen::Vector3i to = (high / kCell_m).array().floor().cast<int>();
-  for (int x = from.x(); x <= to.x(); ++x) {
-    for (int y = from.y(); y <= to.y(); ++y) {
-      for (int z = from.z(); z <= to.z(); ++z) {
-        visit(cell_key(x, y, z));
-      }
-    }
-  }
-}
-
-int32_t ContactGraph::slot_of(uint32_t id) const {
-  const auto found = slot_of_id_.find(id);
-  return found == slot_of_id_.end() ? -1 : found->second;
-}
-
-void ContactGraph::query(const Vec3& low, const Vec3& high, double margin_m, std::vector<int32_t>* slots) const {
-  slots->clear();
-  const Vec3 margin = Vec3::Constant(margin_m);
-  const Vec3 from = low - margin;
-  const Vec3 to = high + margin;
-  for_cells(from, to, [&](int64_t key) {
-    const auto cell = cells_.find(key);
-    if (cell == cells_.end()) {
-      return;
-    }
-    for (const int32_t slot : cell->second) {
-      const auto s = static_cast<size_t>(slot);
-      if ((low_[s].array() <= to.array()).all() && (high_[s].array() >= from.array()).all()) {
-        slots->push_back(slot);
-      }
-    }
-  });
-  std::sort(slots->begin(), slots->end());
-  slots->erase(std::unique(slots->begin(), slots->end()), slots->end());
-}
-
-void ContactGraph::store(const Patch& patch) {
-  int32_t index;
-  if (free_patches_.empty()) {
-    index = static_cast<int32_t>(patches_.size());
-    patches_.push_back(patch);
-  } else {
-    index = free_patches_.back();
-    free_patches_.pop_back();
-    patches_[static_cast<size_t>(index)] = patch;
-  }
-  if (patch.a >= 0) {
-    adjacent_[static_cast<size_t>(patch.a)].push_back(index);
-  }
-  adjacent_[static_cast<size_t>(patch.b)].push_back(index);
-}
-
-void ContactGraph::discard(int32_t index) {
-  Patch& patch = patches_[static_cast<size_t>(index)];
-  for (const int32_t body : {patch.a, patch.b}) {
-    if (body >= 0) {
-      auto& list = adjacent_[static_cast<size_t>(body)];
-      list.erase(std::find(list.begin(), list.end(), index));
-    }
-  }
-  patch.count = patch.wide_count = 0;
-  patch.a = 0;
-  patch.widened = false;
-  free_patches_.push_back(index);
-}
-
-int32_t ContactGraph::add(const Box& box) {
-  int32_t slot;
-  if (free_slots_.empty()) {
-    slot = static_cast<int32_t>(boxes_.size());
-    boxes_.push_back(box);
-    alive_.push_back(0);
-    low_.emplace_back();
-    high_.emplace_back();
-    adjacent_.emplace_back();
-  } else {
-    slot = free_slots_.back();
-    free_slots_.pop_back();
-    boxes_[static_cast<size_t>(slot)] = box;
-  }
-  const auto s = static_cast<size_t>(slot);
-  const Mat3 axes = box.orientation.toRotationMatrix();
-  const Vec3 half = axes.cwiseAbs() * (0.5 * box.size);
-  low_[s] = box.position - half;
-  high_[s] = box.position + half;
-
-  const double margin = std::max(parameters_.vertical_tolerance_m, parameters_.side_tolerance_m);
-  query(low_[s], high_[s], margin, &scratch_);
-  for (const int32_t other : scratch_) {
-    const Box& neighbour = boxes_[static_cast<size_t>(other)];
-    double deepest = 0.0;
-    Patch patch = box_contact(neighbour, box, parameters_, &deepest);
-    if (deepest > parameters_.max_penetration_m) {
-      std::ostringstream text;
-      text << "boxes " << neighbour.id << " and " << box.id << " interpenetrate by " << deepest
-           << " m: treated as touching";
-      warnings_.push_back(text.str());
-    }
-    if (patch.count == 0) {
-      continue;
-    }
-    patch.a = other;
-    patch.b = slot;
-    if (patch.support && patch.normal.z() < 0.0) {
-      std::swap(patch.a, patch.b);
-      patch.normal = -patch.normal;
-      patch.tangent2 = -patch.tangent2;
-    }
-    store(patch);
-  }
-  std::vector<Patch> environment;
-  environment_contacts(box, slot, trailer_, parameters_, &environment);
-  for (const Patch& patch : environment) {
-    store(patch);
-  }
-  for_cells(low_[s], high_[s], [&](int64_t key) { cells_[key].push_back(slot); });
-  alive_[s] = 1;
-  slot_of_id_[box.id] = slot;
-  ++version_;
-  return slot;
-}
-
-void ContactGraph::remove(int32_t slot) {
-  const auto s = static_cast<size_t>(slot);
-  while (!adjacent_[s].empty()) {
-    discard(adjacent_[s].back());
-  }
-  for_cells(low_[s], high_[s], [&](int64_t key) {
-    auto& cell = cells_[key];
-    cell.erase(std::find(cell.begin(), cell.end(), slot));
-  });
-  alive_[s] = 0;
-  slot_of_id_.erase(boxes_[s].id);
-  free_slots_.push_back(slot);
-  ++version_;
-}
-
-bool ContactGraph::carried(int32_t slot) const {
-  const Vec3& centre = boxes_[static_cast<size_t>(slot)].position;
-  std::vector<double> bearings;
-  for (const int32_t index : adjacent_[static_cast<size_t>(slot)]) {
-    const Patch& patch = patches_[static_cast<size_t>(index)];
-    for (int k = 0; k < patch.count && patch.support && patch.b == slot; ++k) {
-      const Vec3 arm = patch.points[static_cast<size_t>(k)] - centre;
-      bearings.push_back(std::atan2(arm.y(), arm.x()));
-    }
-  }
-  if (bearings.size() < 3) {
-    return false;
-  }
-  // The centre lies in the hull of the points unless all of them are seen within half a turn.
-  std::sort(bearings.begin(), bearings.end());
-  double gap = bearings.front() + 2.0 * M_PI - bearings.back();
-  for (size_t i = 1; i < bearings.size(); ++i) {
-    gap = std::max(gap, bearings[i] - bearings[i - 1]);
-  }
-  return gap < M_PI;
-}
-
-bool ContactGraph::widen(int32_t slot) {
-  bool widened = false;
-  for (const int32_t index : adjacent_[static_cast<size_t>(slot)]) {
-    Patch& patch = patches_[static_cast<size_t>(index)];
-    if (patch.support && patch.b == slot && !patch.widened && patch.wide_count > 0) {
-      std::swap(patch.points, patch.wide);
-      std::swap(patch.count, patch.wide_count);
-      patch.widened = widened = true;
-    }
-  }
-  version_ += widened ? 1U : 0U;
-  return widened;
-}
-
-bool ContactGraph::bear(int32_t slot) {
-  const auto s = static_cast<size_t>(slot);
-  for (const int32_t index : adjacent_[s]) {
-    const Patch& patch = patches_[static_cast<size_t>(index)];
-    if (patch.support && patch.b == slot) {
-      return false;
-    }
-  }
-  // What stands just below may be what carries it after all, read a little too low: then its removal must count.
-  const Vec3 under(low_[s].x(), low_[s].y(), low_[s].z() - kUnderneath_m);
-  query(under, Vec3(high_[s].x(), high_[s].y(), low_[s].z()), 0.0, &scratch_);
-  for (const int32_t other : scratch_) {
-    const auto o = static_cast<size_t>(other);
-    const Vec3 shared = high_[s].cwiseMin(high_[o]) - low_[s].cwiseMax(low_[o]);
-    if (other != slot && high_[o].z() < low_[s].z() + kUnderneath_m && shared.x() > kBeside_m &&
-        shared.y() > kBeside_m) {
-      return false;
-    }
-  }
-  const Patch patch = plane_contact(boxes_[s], slot, kUnseen, Vec3::UnitZ(), low_[s].z(), parameters_);
-  if (patch.count == 0) {
-    return false;
-  }
-  store(patch);
-  ++version_;
-  return true;
-}
-
-std::vector<std::string> ContactGraph::warnings() const {
-  std::vector<std::string> all = warnings_;
-  for (const Patch& patch : patches_) {
-    if (patch.a == kUnseen) {
-      all.push_back("box " + std::to_string(box(patch.b).id) +
-                    " has nothing seen under it: taken to stand on something unseen");
-    }
-  }
-  return all;
-}
-
-void ContactGraph::narrow() {
-  for (size_t p = 0; p < patches_.size(); ++p) {
-    if (patches_[p].a == kUnseen) {
-      discard(static_cast<int32_t>(p));
-      ++version_;
-    }
-  }
-  for (Patch& patch : patches_) {
-    if (patch.widened) {
-      std::swap(patch.points, patch.wide);
-      std::swap(patch.count, patch.wide_count);
-      patch.widened = false;
-      ++version_;
-    }
-  }
-}
-
-void ContactGraph::clear() { *this = ContactGraph(trailer_, parameters_); }
 
 }  // namespace lumper_core

@@ -124,10 +124,7 @@ bool leans(const ContactGraph& graph, const Patch& patch, int32_t other) {
   if (up.z() > kUpright) {
     return false;
   }
-  Vec3 at = Vec3::Zero();
-  for (int i = 0; i < patch.count; ++i) {
-    at += patch.points[static_cast<size_t>(i)] / patch.count;
-  }
+  const Vec3 at = patch.middle();
   const Vec3 along = Vec3(up.x(), up.y(), 0.0).normalized();
   return std::abs(patch.normal.dot(along)) > 0.7 && (at - box.position).dot(along) > 0.0 && at.z() > box.position.z();
 }

@@ -47,16 +47,11 @@ StrokePrediction predict_stroke(const ContactGraph& graph, Statics& statics, con
         const bool above = patch.a == slot;
         const double resting = above ? statics.load_on(other) : statics.load_between(other, slot);
         const double normal = above ? resting : resting + parameters.hold_press_n;
-        Vec3 centre = Vec3::Zero();
-        for (int k = 0; k < patch.count; ++k) {
-          centre += patch.points[static_cast<size_t>(k)];
-        }
-        centre /= patch.count;
         const double friction = std::max(graph.box(slot).friction, graph.box(other).friction);
         Load load;
         load.slot = other;
         load.force = Vec3(-friction * normal, 0.0, above ? normal : -normal);
-        load.torque = (centre - graph.box(other).position).cross(load.force);
+        load.torque = (patch.middle() - graph.box(other).position).cross(load.force);
         loads.push_back(load);
       }
     }

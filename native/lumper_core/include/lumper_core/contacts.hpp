@@ -7,6 +7,10 @@
 
 namespace lumper_core {
 
+/// How much of a support contact is taken to bear weight: what surely does, all that was seen to touch, or as far as
+/// the noise of what was seen may have hidden.
+enum class Trust : uint8_t { kSure, kSeen, kReach };
+
 /// One flat contact between two bodies. The force on b at each point is a non-negative combination of
 /// normal +- friction * tangent1 and normal +- friction * tangent2 (an inner approximation of Coulomb's cone).
 struct Patch {
@@ -21,11 +25,18 @@ struct Patch {
   bool support = false;
   int count = 0;
   std::array<Vec3, kMaxPoints> points;
-  /// The contact as it was seen, before caution narrowed it; wide_count == 0: caution took nothing.
-  int wide_count = 0;
-  std::array<Vec3, kMaxPoints> wide;
-  bool widened = false;  ///< `points` and `wide` are exchanged
+  /// The contact as it was seen; seen_count == 0: caution changes nothing about it.
+  int seen_count = 0;
+  std::array<Vec3, kMaxPoints> seen;
+  Trust trust = Trust::kSure;
+  bool doubtful = false;  ///< so narrow that noise alone may have made it up: not sure to bear anything
+
+  /// Where the bodies touch, in the mean; also of a contact that is not sure to bear anything.
+  Vec3 middle() const;
 };
+
+/// Take as much of a support contact as `trust` says: sets `points` from `seen`.
+void believe(const Box& lower, const Box& upper, const StaticsParameters& parameters, Trust trust, Patch* patch);
 
 /// Exact face-face contact of two boxes within the tolerances; count == 0: none. `deepest_m`: interpenetration found.
 Patch box_contact(const Box& a, const Box& b, const StaticsParameters& parameters, double* deepest_m);
@@ -47,7 +58,7 @@ class ContactGraph {
   void remove(int32_t slot);
   /// Whether a box stands on what is below it by its own weight alone: its centre lies over its supports' hull.
   bool carried(int32_t slot) const;
-  /// Take the contacts under a box as they were seen instead of narrowed by caution; false: nothing to widen.
+  /// Trust the contacts under a box one step further; false: nothing is left to trust.
   bool widen(int32_t slot);
   /// Let a box that has nothing known under it stand on something not seen, over its whole lower face; false: it has.
   bool bear(int32_t slot);

@@ -46,7 +46,8 @@ class Statics {
   /// Balance the pile as it stands. What the model cannot explain becomes relief: a wrench taken as given from then on.
   void update();
   const Removal& standing() const { return standing_; }
-  /// Take `removed` away and put `loads` on.
+  /// Take `removed` away and put `loads` on. With `StaticsParameters::verify` a verdict whose certificate `check`
+  /// refuses is undecided.
   Removal analyse(const std::vector<int32_t>& removed, const std::vector<Load>& loads = {});
   Certificate certify(const std::vector<int32_t>& removed);
   /// Something rests on one of these boxes, and all that does has another support: no rule of thumb settles the
@@ -69,12 +70,14 @@ class Statics {
     int generators;
     double mu;
     Vec3 normal, tangent1, tangent2;
-    std::array<Vec3, Patch::kMaxPoints> arm_a, arm_b;  // from the centres, divided by kLength
+    std::array<Vec3, Patch::kMaxPoints> arm;  // from the centre of b, or of a where only that moves; by kLength
+    Vec3 apart;                               // from the centre of a to that of b, by kLength; where both move
     std::array<double, kStride> previous, lambda, value, change;
     uint32_t active;     // generators that carry or may carry force now, one bit each
     uint32_t assembled;  // the same when the blocks below were computed
     Mat6 aa, bb, ab;     // share of the Hessian
   };
+  using Wrenches = std::vector<Vec6, Eigen::aligned_allocator<Vec6>>;
   enum class Outcome { kBalanced, kMoves, kLimit };
   struct Undo {
     int32_t index;
@@ -89,7 +92,9 @@ class Statics {
   void wake(int32_t slot);
   Outcome run(Removal* removal, bool standing);
   void gather(const std::vector<int32_t>& set, bool lower_only);
+  static void approach(const LocalPatch& local, const Wrenches& motion, Vec3* linear, Vec3* angular);
   double evaluate();
+  double evaluate_at_rest();
   bool assemble();
   Outcome solve(const std::vector<int32_t>& set, bool lower_only);
   void commit(const std::vector<int32_t>& set);
@@ -98,7 +103,7 @@ class Statics {
 
   const ContactGraph* graph_;
   std::vector<double> lambda_;
-  std::vector<Vec6, Eigen::aligned_allocator<Vec6>> external_, residual_, velocity_;
+  Wrenches external_, residual_, velocity_;
   std::vector<Vec6> relief_;
   std::vector<double> mass_;
   std::vector<Mat3> inertia_;
@@ -110,12 +115,12 @@ class Statics {
   std::vector<Undo> undo_patches_;
   std::vector<std::pair<int32_t, Vec6>> undo_slots_;
   std::vector<std::pair<int32_t, Vec6>> undo_external_;
-  std::vector<std::pair<double, int32_t>> heap_;
+  std::vector<std::pair<double, int32_t>> heap_, ranked_;
   std::vector<int32_t> set_, single_;
   const std::vector<int32_t>* current_set_ = nullptr;
   std::vector<LocalPatch, Eigen::aligned_allocator<LocalPatch>> locals_;
   size_t local_count_ = 0;
-  std::vector<Vec6, Eigen::aligned_allocator<Vec6>> v_, gradient_, step_, rest_;
+  Wrenches v_, gradient_, step_, rest_;
   BlockCholesky matrix_;
   bool factored_ = false;
   int iterations_ = 0;

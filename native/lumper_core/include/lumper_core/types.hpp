@@ -53,15 +53,15 @@ struct Trailer {
 struct StaticsParameters {
   double vertical_tolerance_m = 0.012;
   double side_tolerance_m = 0.012;
-  double shrink_sigmas = 2.0;
-  double shrink_m = 0.0;
+  double shrink_sigmas = 3.0;  ///< so far inside of its seen edges a support contact is sure to bear weight
+  double doubt_sigmas = 2.0;   ///< a support contact narrower than this may not be there at all
   double support_friction = 0.3;
   double side_friction = 0.0;
   double max_penetration_m = 0.05;
   double max_boxes = 2000;
   double acceleration_threshold_mps2 = 0.05;
   double force_bound_n = 1e4;  ///< no generator of a contact point carries more: cartons crush before
-  bool verify = false;
+  bool verify = false;         ///< check every certificate before its verdict is believed
 };
 
 /// Bad input: which box (where one is to blame), which field, and what to do about it.

@@ -93,7 +93,7 @@ class StaticsParameters:
     vertical_tolerance_m: float
     side_tolerance_m: float
     shrink_sigmas: float
-    shrink_m: float
+    doubt_sigmas: float
     support_friction: float
     side_friction: float
     max_penetration_m: float
