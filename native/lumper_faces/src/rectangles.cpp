@@ -8,29 +8,31 @@
 namespace lumper_faces {
 namespace {
 
-// How much the projections of the border gather in few places: high when the axes run along the edges.
-double gathering(const std::vector<Eigen::Vector2d>& points, double angle, double bin) {
-  const double c = std::cos(angle), s = std::sin(angle);
-  double total = 0;
-  std::vector<float> histogram;
-  for (int axis = 0; axis < 2; ++axis) {
-    double low = std::numeric_limits<double>::max(), high = -low;
-    for (const auto& q : points) {
-      const double t = axis == 0 ? c * q[0] + s * q[1] : c * q[1] - s * q[0];
-      low = std::min(low, t), high = std::max(high, t);
-    }
-    histogram.assign(static_cast<size_t>((high - low) / bin) + 2, 0.0F);
-    for (const auto& q : points) {
-      const double t = (axis == 0 ? c * q[0] + s * q[1] : c * q[1] - s * q[0]) - low;
-      const auto k = static_cast<size_t>(t / bin);
-      const auto share = static_cast<float>(t / bin - static_cast<double>(k));
-      histogram[k] += 1 - share;
-      histogram[k + 1] += share;
-    }
-    for (const float count : histogram) total += static_cast<double>(count) * count;
+// How much the projections of points (x, y in bins) gather in few places: high when the axes run along the edges.
+class Gathering {
+ public:
+  Gathering(const Eigen::ArrayXf& x, const Eigen::ArrayXf& y) : x_(x), y_(y), along_(x.size()) {}
+  double operator()(double angle) {
+    const auto c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+    return along(c, s) + along(-s, c);
   }
-  return total;
-}
+
+ private:
+  double along(float c, float s) {
+    along_ = c * x_ + s * y_;
+    along_ -= along_.minCoeff();
+    histogram_.setZero(static_cast<Eigen::Index>(along_.maxCoeff()) + 2);
+    for (Eigen::Index k = 0; k < along_.size(); ++k) {
+      const auto bin = static_cast<Eigen::Index>(along_[k]);
+      const float share = along_[k] - static_cast<float>(bin);
+      histogram_[bin] += 1 - share;
+      histogram_[bin + 1] += share;
+    }
+    return histogram_.square().sum();
+  }
+  const Eigen::ArrayXf &x_, &y_;
+  Eigen::ArrayXf along_, histogram_;
+};
 
 enum class Outside { bounded, hidden };
 
@@ -83,25 +85,29 @@ Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>&
 
 void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known,
                      PlaneFrame& frame) {
-  std::vector<Eigen::Vector2d> points;
-  const size_t step = std::max<size_t>(1, border.size() / 220);
-  for (size_t k = 0; k < border.size(); k += step) {
-    const Eigen::Vector3d at = frame.point(image.slope_x[static_cast<size_t>(border[k].first)],
-                                           image.slope_y[static_cast<size_t>(border[k].second)]);
-    points.emplace_back(frame.width.dot(at), frame.height.dot(at));
+  const size_t step = std::max<size_t>(1, border.size() / 220), count = (border.size() + step - 1) / step;
+  if (count < 12) return;
+  // In bins a little wider than a pixel.
+  const double degree = std::acos(-1.0) / 180.0, per_bin = 1.0 / (1.2 * frame.pitch);
+  Eigen::ArrayXf x(count), y(count);
+  for (size_t k = 0; k < count; ++k) {
+    const auto& [column, row] = border[k * step];
+    const Eigen::Vector2f at =
+        frame.on_plane(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)]) *
+        static_cast<float>(per_bin);
+    x[static_cast<Eigen::Index>(k)] = at[0], y[static_cast<Eigen::Index>(k)] = at[1];
   }
-  if (points.size() < 12) return;
-  const double bin = 1.2 * frame.pitch, degree = std::acos(-1.0) / 180.0;
+  Gathering gathering(x, y);
   double best = -1, angle = 0;
   for (int k = -45; k < 45; k += 3) {
-    const double score = gathering(points, k * degree, bin);
+    const double score = gathering(k * degree);
     if (score > best) best = score, angle = k * degree;
   }
-  const double straight = gathering(points, 0.0, bin);
+  const double straight = gathering(0.0);
   if (up_known && straight > 0.75 * best) angle = 0, best = straight;
   const double middle = angle;
   for (int k = -8; k <= 8; ++k) {
-    const double trial = middle + 0.25 * k * degree, score = gathering(points, trial, bin);
+    const double trial = middle + 0.25 * k * degree, score = gathering(trial);
     if (score > best * 1.02) best = score, angle = trial;
   }
   turn(frame, angle);
@@ -124,15 +130,18 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
   }
   // Border pixels mix two surfaces; the plane is measured by the others.
   std::vector<Fit> inner(s.planes.size());
-  for (int v = 2; v + 2 < h; ++v) {
-    for (int u = 2; u + 2 < w; ++u) {
-      const auto i = static_cast<size_t>(v * w + u);
-      const int label = s.label[i];
-      const auto row = static_cast<size_t>(2 * w);
-      if (label >= 0 && s.label[i - 2] == label && s.label[i + 2] == label && s.label[i - row] == label &&
-          s.label[i + row] == label)
-        inner[static_cast<size_t>(label)].add(image.slope_x[static_cast<size_t>(u)],
-                                              image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+  for (const Run& run : runs_of(s.label, w, h)) {
+    if (run.v < 2 || run.v + 2 >= h) continue;
+    const int *above = &s.label[static_cast<size_t>((run.v - 2) * w)], *below = above + 4 * w;
+    for (int u = run.u + 2; u < run.u + run.count - 2;) {
+      const int begin = u;
+      while (u < run.u + run.count - 2 && above[u] == run.label && below[u] == run.label) ++u;
+      if (u > begin)
+        inner[static_cast<size_t>(run.label)].add(&image.slope_x[static_cast<size_t>(begin)],
+                                                  image.slope_y[static_cast<size_t>(run.v)],
+                                                  &image.inverse[static_cast<size_t>(run.v * w + begin)], u - begin);
+      else
+        ++u;
     }
   }
   std::vector<Face> faces;
