@@ -70,11 +70,12 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
   }
   std::vector<char> thin(count, 0);
   for (size_t k = 0; k < count; ++k) thin[k] = !near[k].empty() && pixels[k] < 4.0 * rim[k] && pixels[k] < 3000;
-  auto best = [&](int u, int v, const std::vector<int>& candidates, double& distance) {
+  auto best = [&](int u, int v, size_t mine, double& distance) {
     int choice = -1;
     distance = 1e9;
-    for (const int k : candidates) {
-      if (thin[static_cast<size_t>(k)]) continue;
+    for (const int k : near[mine]) {
+      // A ledge between two fronts is thin too, but not as small as what lies across its crease.
+      if (thin[static_cast<size_t>(k)] && pixels[static_cast<size_t>(k)] < 2 * pixels[mine]) continue;
       const double r = std::abs(residual(image, s.planes[static_cast<size_t>(k)], u, v));
       if (r < distance) distance = r, choice = k;
     }
@@ -87,7 +88,7 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
         const int mine = s.label[i];
         if (mine < 0 || !thin[static_cast<size_t>(mine)]) continue;
         double distance = 0;
-        const int choice = best(u, v, near[static_cast<size_t>(mine)], distance);
+        const int choice = best(u, v, static_cast<size_t>(mine), distance);
         const bool fits = choice >= 0 && distance < 1.6 * image.tolerance(image.inverse[i], options);
         if (round == 0) {
           explained[static_cast<size_t>(mine)] += fits;

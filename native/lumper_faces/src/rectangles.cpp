@@ -34,9 +34,15 @@ class Gathering {
   Eigen::ArrayXf along_, histogram_;
 };
 
+// A side is settled by lines of at least so many points, and moved by at most so many lines.
+constexpr int kLeastLine = 10;
+constexpr int kSettleLines = 5;
+
 enum class Outside { bounded, hidden };
 
-Outside beyond(const Image& image, const PlaneFrame& f, double x, double y) {
+// What is seen just beside the face's end. Of a front, which stands on the ledge below it, only what comes forward from
+// there hides more; a side or a top may go on behind whatever meets it.
+Outside beyond(const Image& image, const Options& options, const PlaneFrame& f, double x, double y, bool front) {
   double u = 0, v = 0;
   const Camera& c = image.camera;
   if (!f.pixel(c, x, y, u, v)) return Outside::hidden;
@@ -47,7 +53,9 @@ Outside beyond(const Image& image, const PlaneFrame& f, double x, double y) {
   const double here = f.p.dot(
       Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)], 1.0));
   // What touches the face where it ends bounds it, even if it comes forward from there.
-  const double contact = 3.0 * image.sigma + 5.0 * f.p.norm() / c.fx;
+  // Of a side or top most rows decide together: one standard deviation of each is enough.
+  const double contact =
+      front ? 3.0 * image.sigma + 5.0 * f.p.norm() / c.fx : image.sigma + options.flatness_m * here * here;
   return d - here > contact ? Outside::hidden : Outside::bounded;
 }
 
@@ -57,15 +65,16 @@ struct Side {
   bool hidden = false;
 };
 
-Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>& ends, double first, double pitch,
-             bool along_width, double sign) {
+Side side_of(const Image& image, const Options& options, const PlaneFrame& f, bool front,
+             const std::vector<double>& ends, double first, double pitch, bool along_width, double sign) {
   std::vector<double> seen, all;
   for (size_t k = 0; k < ends.size(); ++k) {
     if (!std::isfinite(ends[k])) continue;
     const double across = first + (static_cast<double>(k) + 0.5) * pitch;
-    const double out = ends[k] + sign * 2.5 * f.pitch;
+    const double out = ends[k] + sign * (front ? 2.5 : 5.5) * f.pitch;
     all.push_back(ends[k] + sign * 0.5 * f.pitch);
-    const Outside what = along_width ? beyond(image, f, out, across) : beyond(image, f, across, out);
+    const Outside what =
+        along_width ? beyond(image, options, f, out, across, front) : beyond(image, options, f, across, out, front);
     if (what == Outside::bounded) seen.push_back(all.back());
   }
   Side side;
@@ -79,6 +88,44 @@ Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>&
   std::nth_element(use.begin(), use.begin() + static_cast<std::ptrdiff_t>(k), use.end(), order);
   side.at = use[k];
   return side;
+}
+
+// Where the face's plane ends, looked for near where its pixels end: single pixels beyond a crease still fit the plane
+// within their noise, a line of them along the side does not. Lines run along the side from `from` to `to`.
+double settled(const Image& image, const Options& options, const PlaneFrame& f, double at, double from, double to,
+               double pitch, bool along_width, double sign) {
+  const Camera& c = image.camera;
+  const double length = to - from;
+  const int points = static_cast<int>(std::min(48.0, 0.8 * length / f.pitch));
+  if (points < kLeastLine) return at;
+  std::vector<double> off;
+  // Lines of which too little is seen say nothing.
+  const auto departs = [&](double where) {
+    off.clear();
+    double inverse = 0;
+    for (int k = 0; k < points; ++k) {
+      const double across = from + length * (0.1 + 0.8 * (k + 0.5) / points);
+      double u = 0, v = 0;
+      if (!(along_width ? f.pixel(c, where, across, u, v) : f.pixel(c, across, where, u, v))) continue;
+      const int column = static_cast<int>(std::lround(u)), row = static_cast<int>(std::lround(v));
+      if (column < 0 || row < 0 || column >= c.width || row >= c.height) continue;
+      const double d = image.inverse[static_cast<size_t>(row * c.width + column)];
+      if (d <= 0) continue;
+      inverse += d;
+      off.push_back(d - f.p.dot(Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)],
+                                                image.slope_y[static_cast<size_t>(row)], 1.0)));
+    }
+    if (2 * static_cast<int>(off.size()) < points) return false;
+    const auto n = static_cast<double>(off.size());
+    inverse /= n;
+    const auto middle = off.begin() + static_cast<std::ptrdiff_t>(off.size() / 2);
+    std::nth_element(off.begin(), middle, off.end());
+    return std::abs(*middle) > 3.5 * image.sigma / std::sqrt(n) + options.flatness_m * inverse * inverse;
+  };
+  // Inwards while the line just within the side departs from the plane.
+  double result = at;
+  for (int k = 0; k < kSettleLines && departs(result - sign * 0.5 * pitch); ++k) result -= sign * pitch;
+  return result;
 }
 
 }  // namespace
@@ -190,9 +237,16 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     // The outermost rows are corners cut by the raster.
     if (count_y > 4) left.front() = left.back() = right.front() = right.back() = nan;
     if (count_x > 4) bottom.front() = bottom.back() = top.front() = top.back() = nan;
-    const Side a = side_of(image, f, left, low_y, pitch, true, -1), b = side_of(image, f, right, low_y, pitch, true, 1);
-    const Side c = side_of(image, f, bottom, low_x, pitch, false, -1),
-               d = side_of(image, f, top, low_x, pitch, false, 1);
+    const Eigen::Vector3d level = Eigen::Vector3d::UnitZ() - options.up * options.up[2];
+    const bool front = !up_known || std::abs(f.normal.dot(level.normalized())) > 0.7;
+    Side a = side_of(image, options, f, front, left, low_y, pitch, true, -1),
+         b = side_of(image, options, f, front, right, low_y, pitch, true, 1);
+    Side c = side_of(image, options, f, front, bottom, low_x, pitch, false, -1),
+         d = side_of(image, options, f, front, top, low_x, pitch, false, 1);
+    for (Side* side : {&a, &b})
+      side->at = settled(image, options, f, side->at, c.at, d.at, 0.5 * pitch, true, side == &a ? -1 : 1);
+    for (Side* side : {&c, &d})
+      side->at = settled(image, options, f, side->at, a.at, b.at, 0.5 * pitch, false, side == &c ? -1 : 1);
     Face face;
     face.width_m = b.at - a.at;
     face.height_m = d.at - c.at;
