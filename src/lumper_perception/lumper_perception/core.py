@@ -1,6 +1,7 @@
 """Logic of perception_intake: messages in, one tracked and versioned Wall out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from lumper_msgs.msg import Wall
 
 from lumper_perception.arm import ArmHistory
 from lumper_perception.boxes import Array, Bools, Boxes, Faces
-from lumper_perception.evidence import Cloud, face_evidence, fit_intrinsics, free_of_robot
+from lumper_perception.evidence import Cloud, behind_robot, face_evidence, fit_intrinsics, free_of_robot
 from lumper_perception.hold import GripperStory
 from lumper_perception.hypotheses import boxes_of
 from lumper_perception.inputs import Inputs, Taken
@@ -241,10 +242,12 @@ class PerceptionIntake(Core):
         if self_found:
             # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
             faces = faces.take(free_of_robot(faces.centre, arm, None))
-        boxes = boxes_of(faces)
-        boxes = boxes.take(self._of_interest(boxes, base))
         if tool is not None:
             self._tracker.carry(tool)
+        if self_found:
+            faces = replace(faces, hidden=faces.hidden | behind_robot(faces, view, self._tracker.held_boxes()))
+        boxes = boxes_of(faces)
+        boxes = boxes.take(self._of_interest(boxes, base))
         before = self._now_picture()
         touched = self._story.explain(
             before,

@@ -7,7 +7,7 @@ import numpy as np
 
 from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
-from lumper_perception.track import Assumed, Track, TrackState, birth, stacked
+from lumper_perception.track import Assumed, Track, TrackState, TrackTable, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
 
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
@@ -373,6 +373,10 @@ class Tracker:
     def holds(self, carton_id: int) -> bool:
         """Whether this carton is known to hang on the gripper."""
         return any(track.id == carton_id and track.state is TrackState.HELD for track in self.tracks)
+
+    def held_boxes(self) -> TrackTable:
+        """What hangs on the gripper."""
+        return stacked([track for track in self.tracks if track.state is TrackState.HELD], self.assumed_depth())
 
     def _against(self, tool: Array) -> Track | None:
         """What lies just before the cups (4x4 tool0 to trailer)."""
