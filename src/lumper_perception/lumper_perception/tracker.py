@@ -199,7 +199,7 @@ class Tracker:
 
     def _birth(self, boxes: Boxes, unused: list[int], stamp_s: float) -> None:
         low, high = self.limits.min_size_m, self.limits.max_size_m
-        inside = self._part_of_known(boxes)
+        inside = self.part_of_known(boxes.face_centre(), boxes.normal())
         for box in unused:
             extent = boxes.offset[box, 3:] - boxes.offset[box, :3]
             known = extent[np.isfinite(extent)]
@@ -219,13 +219,13 @@ class Tracker:
         # The arm moves between joint states and exposure, and the load sways on the cups.
         return np.asarray((np.abs(local) < table.size[None] / 2.0 + HELD_MARGIN_M).all(axis=2).any(axis=1))
 
-    def _part_of_known(self, boxes: Boxes) -> Bools:
-        """(M,) boxes whose face lies on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
+    def part_of_known(self, centre: Array, normal: Array) -> Bools:
+        """(M,) faces (trailer) that lie on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
         known = self._standing()
-        if not known or not len(boxes):
-            return np.zeros(len(boxes), dtype=bool)
+        if not known or not len(centre):
+            return np.zeros(len(centre), dtype=bool)
         table = stacked(known, self.assumed_depth())
-        point = boxes.face_centre() - 0.03 * boxes.normal()
+        point = centre - 0.03 * normal
         local = np.einsum("nji,pnj->pni", table.rotation, point[:, None, :] - table.centre[None])
         return np.asarray((np.abs(local) < table.size[None] / 2.0 + 0.015).all(axis=2).any(axis=1))
 
