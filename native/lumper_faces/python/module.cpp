@@ -45,15 +45,9 @@ py::dict run(const py::array_t<float>& points, const std::array<double, 4>& intr
     for (int v = 0; v < h; ++v)
       image.slope_y[static_cast<size_t>(v)] = static_cast<float>((v - intrinsics[3]) / intrinsics[1]);
     if (colours) {
-      image.colour.resize(3 * count);
-      for (int v = 0; v < h; ++v) {
-        for (int u = 0; u < w; ++u) {
-          const uint32_t c = (*colours)(v, u);
-          float* out = &image.colour[static_cast<size_t>(v * w + u) * 3];
-          out[0] = static_cast<float>((c >> 16) & 255U), out[1] = static_cast<float>((c >> 8) & 255U),
-          out[2] = static_cast<float>(c & 255U);
-        }
-      }
+      image.colour.resize(count);
+      for (int v = 0; v < h; ++v)
+        for (int u = 0; u < w; ++u) image.colour[static_cast<size_t>(v * w + u)] = (*colours)(v, u);
     }
     image.sigma = std::max(noise_of(image), options.least_sigma);
     result = segment(image, options);

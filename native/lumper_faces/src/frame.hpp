@@ -2,26 +2,50 @@
 #pragma once
 
 #include <cmath>
+#include <vector>
 
 #include "lumper_faces/faces.hpp"
 
 namespace lumper_faces {
 
+// Pixels of one row with one label, from column u on.
+struct Run {
+  int v, u, count, label;
+};
+
+// All runs with a label, row by row.
+inline std::vector<Run> runs_of(const std::vector<int>& label, int width, int height) {
+  std::vector<Run> runs;
+  for (int v = 0; v < height; ++v) {
+    const int* row = &label[static_cast<size_t>(v * width)];
+    for (int u = 0; u < width;) {
+      const int begin = u, mine = row[u];
+      while (u < width && row[u] == mine) ++u;
+      if (mine >= 0) runs.push_back({v, begin, u - begin, mine});
+    }
+  }
+  return runs;
+}
+
 struct PlaneFrame {
   Eigen::Vector3d width, height, normal;
   Eigen::Vector3d p;
+  double away = 0;   // of the plane from the camera, m
   double pitch = 0;  // distance of neighbouring pixels on the plane where it was measured, m
 
-  Eigen::Vector3d point(double X, double Y) const {
-    const Eigen::Vector3d ray(X, Y, 1.0);
-    return ray / p.dot(ray);
+  // Coordinates along width and height of the point that a pixel with slopes X, Y sees, m.
+  Eigen::Vector2f on_plane(double X, double Y) const {
+    const double z = 1.0 / (p[0] * X + p[1] * Y + p[2]);
+    return {static_cast<float>(z * (width[0] * X + width[1] * Y + width[2])),
+            static_cast<float>(z * (height[0] * X + height[1] * Y + height[2]))};
   }
   // Pixel of a point given by its coordinates along width and height.
   bool pixel(const Camera& c, double x, double y, double& u, double& v) const {
-    const Eigen::Vector3d at = width * x + height * y - normal * (1.0 / p.norm());
+    const Eigen::Vector3d at = width * x + height * y - normal * away;
     if (at[2] < 1e-3) return false;
-    u = c.fx * at[0] / at[2] + c.cx;
-    v = c.fy * at[1] / at[2] + c.cy;
+    const double inverse = 1.0 / at[2];
+    u = c.fx * at[0] * inverse + c.cx;
+    v = c.fy * at[1] * inverse + c.cy;
     return true;
   }
 };
@@ -31,6 +55,7 @@ inline PlaneFrame frame_of(const Image& image, const Plane& plane, const Eigen::
   PlaneFrame f;
   f.p = plane.p;
   f.normal = plane.normal();
+  f.away = 1.0 / plane.p.norm();
   Eigen::Vector3d towards = up.norm() > 0.5 ? up.normalized() : Eigen::Vector3d(0, -1, 0);
   if (std::abs(towards.dot(f.normal)) > 0.75) {
     const Eigen::Vector3d forward(0, 0, 1);

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "lumper_faces/faces.hpp"
+#include "frame.hpp"
 
 namespace lumper_faces {
 namespace {
@@ -13,17 +13,33 @@ double residual(const Image& image, const Plane& plane, int u, int v) {
          plane.at(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)]);
 }
 
+// How much a border costs between pixels whose colours differ by so much (squared distance), relative to where they
+// agree: less where the colour changes too (contrast-sensitive Potts; Boykov & Jolly 2001).
+class BorderCost {
+ public:
+  BorderCost() {
+    for (size_t k = 0; k < kLength; ++k) cost_[k] = 0.25 + 1.25 * std::exp(-static_cast<double>(k) / 400.0);
+  }
+  double operator()(uint32_t one, uint32_t two) const {
+    const int r = static_cast<int>((one >> 16) & 255U) - static_cast<int>((two >> 16) & 255U),
+              g = static_cast<int>((one >> 8) & 255U) - static_cast<int>((two >> 8) & 255U),
+              b = static_cast<int>(one & 255U) - static_cast<int>(two & 255U);
+    return cost_[std::min(static_cast<size_t>(r * r + g * g + b * b), kLength - 1)];
+  }
+
+ private:
+  // Where the exponential no longer shows in a double beside 0.25.
+  static constexpr size_t kLength = 16384;
+  std::array<double, kLength> cost_{};
+};
+
 void refit(const Image& image, Segmentation& s) {
   for (Plane& plane : s.planes) plane.fit = {};
   const int w = image.camera.width, h = image.camera.height;
-  for (int v = 0; v < h; ++v) {
-    for (int u = 0; u < w; ++u) {
-      const auto i = static_cast<size_t>(v * w + u);
-      if (s.label[i] >= 0)
-        s.planes[static_cast<size_t>(s.label[i])].fit.add(image.slope_x[static_cast<size_t>(u)],
-                                                          image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
-    }
-  }
+  for (const Run& run : runs_of(s.label, w, h))
+    s.planes[static_cast<size_t>(run.label)].fit.add(&image.slope_x[static_cast<size_t>(run.u)],
+                                                     image.slope_y[static_cast<size_t>(run.v)],
+                                                     &image.inverse[static_cast<size_t>(run.v * w + run.u)], run.count);
   for (Plane& plane : s.planes) {
     double sse = 0;
     if (plane.fit.n > 10) plane.p = plane.fit.solve(sse);
@@ -54,11 +70,12 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
   }
   std::vector<char> thin(count, 0);
   for (size_t k = 0; k < count; ++k) thin[k] = !near[k].empty() && pixels[k] < 4.0 * rim[k] && pixels[k] < 3000;
-  auto best = [&](int u, int v, const std::vector<int>& candidates, double& distance) {
+  auto best = [&](int u, int v, size_t mine, double& distance) {
     int choice = -1;
     distance = 1e9;
-    for (const int k : candidates) {
-      if (thin[static_cast<size_t>(k)]) continue;
+    for (const int k : near[mine]) {
+      // A ledge between two fronts is thin too, but not as small as what lies across its crease.
+      if (thin[static_cast<size_t>(k)] && pixels[static_cast<size_t>(k)] < 2 * pixels[mine]) continue;
       const double r = std::abs(residual(image, s.planes[static_cast<size_t>(k)], u, v));
       if (r < distance) distance = r, choice = k;
     }
@@ -71,7 +88,7 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
         const int mine = s.label[i];
         if (mine < 0 || !thin[static_cast<size_t>(mine)]) continue;
         double distance = 0;
-        const int choice = best(u, v, near[static_cast<size_t>(mine)], distance);
+        const int choice = best(u, v, static_cast<size_t>(mine), distance);
         const bool fits = choice >= 0 && distance < 1.6 * image.tolerance(image.inverse[i], options);
         if (round == 0) {
           explained[static_cast<size_t>(mine)] += fits;
@@ -131,6 +148,7 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
   absorb_slivers(image, options, s);
   refit(image, s);
   // Iterated conditional modes with a Potts prior (Besag 1986) along the borders.
+  static const BorderCost border_cost;
   const double var = image.sigma * image.sigma;
   std::vector<int> active, following;
   std::vector<char> queued(s.label.size(), 0);
@@ -155,17 +173,13 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
         seen[k] = s.label[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 + static_cast<int>(k) % 3)];
       const double uneven = options.flatness_m * image.inverse[i] * image.inverse[i] * 0.5;
       const double weight = 0.5 / (var + uneven * uneven);
-      // Borders cost less where the colour changes too (contrast-sensitive Potts; Boykov & Jolly 2001).
       std::array<double, 9> alike{};
       alike.fill(1.0);
       if (!image.colour.empty()) {
-        for (size_t k = 0; k < 9; ++k) {
-          const float* one = &image.colour[3 * i];
-          const float* two = &image.colour[3 * static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u - 1 +
-                                                                   static_cast<int>(k) % 3)];
-          const double r = one[0] - two[0], g = one[1] - two[1], b = one[2] - two[2];
-          alike[k] = 0.25 + 1.25 * std::exp(-(r * r + g * g + b * b) / 400.0);
-        }
+        for (size_t k = 0; k < 9; ++k)
+          alike[k] =
+              border_cost(image.colour[i], image.colour[static_cast<size_t>((v - 1 + static_cast<int>(k) / 3) * w + u -
+                                                                            1 + static_cast<int>(k) % 3)]);
       }
       double best = 1e18;
       int choice = mine;
@@ -202,41 +216,42 @@ void refine_labels(const Image& image, const Options& options, Segmentation& s) 
 
 void split_components(const Image& image, const Options& options, Segmentation& s) {
   const int w = image.camera.width, h = image.camera.height;
-  std::vector<int> fresh(s.label.size(), -1), stack;
-  std::vector<Plane> planes;
-  for (int start = 0; start < w * h; ++start) {
-    const int label = s.label[static_cast<size_t>(start)];
-    if (label < 0 || fresh[static_cast<size_t>(start)] != -1) continue;
-    const int id = static_cast<int>(planes.size());
-    Plane plane;
-    plane.p = s.planes[static_cast<size_t>(label)].p;
-    stack.assign(1, start);
-    fresh[static_cast<size_t>(start)] = id;
-    std::vector<int> members;
-    while (!stack.empty()) {
-      const int i = stack.back();
-      stack.pop_back();
-      members.push_back(i);
-      const int u = i % w, v = i / w;
-      plane.fit.add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)],
-                    image.inverse[static_cast<size_t>(i)]);
-      for (const int j : {u > 0 ? i - 1 : -1, u + 1 < w ? i + 1 : -1, v > 0 ? i - w : -1, v + 1 < h ? i + w : -1}) {
-        if (j < 0 || s.label[static_cast<size_t>(j)] != label || fresh[static_cast<size_t>(j)] != -1) continue;
-        fresh[static_cast<size_t>(j)] = id;
-        stack.push_back(j);
-      }
+  const std::vector<Run> runs = runs_of(s.label, w, h);
+  std::vector<int> parent(runs.size());
+  const auto root = [&parent](size_t k) {
+    while (parent[k] != static_cast<int>(k))
+      k = static_cast<size_t>(parent[k] = parent[static_cast<size_t>(parent[k])]);
+    return k;
+  };
+  // Runs of neighbouring rows that touch; the earlier one leads, so that components are numbered by their first pixel.
+  size_t above = 0;
+  for (size_t k = 0; k < runs.size(); ++k) {
+    const Run& run = runs[k];
+    parent[k] = static_cast<int>(k);
+    while (runs[above].v < run.v - 1 || (runs[above].v == run.v - 1 && runs[above].u + runs[above].count <= run.u))
+      ++above;
+    for (size_t j = above; runs[j].v == run.v - 1 && runs[j].u < run.u + run.count; ++j) {
+      if (runs[j].label != run.label) continue;
+      const size_t a = root(j), b = root(k);
+      parent[std::max(a, b)] = static_cast<int>(std::min(a, b));
     }
-    if (plane.fit.n < options.least_pixels) {
-      for (const int i : members) fresh[static_cast<size_t>(i)] = -2;
-      continue;
-    }
-    double sse = 0;
-    plane.p = plane.fit.solve(sse);
-    planes.push_back(plane);
   }
-  for (int& label : fresh)
-    if (label == -2) label = -1;
-  s.label.swap(fresh);
+  std::vector<Fit> fit(runs.size());
+  for (size_t k = 0; k < runs.size(); ++k)
+    fit[root(k)].add(&image.slope_x[static_cast<size_t>(runs[k].u)], image.slope_y[static_cast<size_t>(runs[k].v)],
+                     &image.inverse[static_cast<size_t>(runs[k].v * w + runs[k].u)], runs[k].count);
+  std::vector<int> id(runs.size(), -1);
+  std::vector<Plane> planes;
+  for (size_t k = 0; k < runs.size(); ++k) {
+    const size_t top = root(k);
+    if (top == k && fit[k].n >= options.least_pixels) {
+      id[k] = static_cast<int>(planes.size());
+      double sse = 0;
+      const Eigen::Vector3d p = fit[k].solve(sse);
+      planes.push_back({p, fit[k]});
+    }
+    std::fill_n(s.label.begin() + runs[k].v * w + runs[k].u, runs[k].count, id[top]);
+  }
   s.planes.swap(planes);
   s.own_fit.assign(s.planes.size(), 1);
 }

@@ -129,10 +129,15 @@ Segmentation find_planes(const Image& image, const Options& options) {
     for (int c = 0; c < columns; ++c) {
       Node& node = nodes[static_cast<size_t>(r * columns + c)];
       for (int v = r * s; v < (r + 1) * s; ++v) {
-        for (int u = c * s; u < (c + 1) * s; ++u) {
-          const float d = image.inverse[static_cast<size_t>(v * w + u)];
-          if (d > 0) node.fit.add(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(v)], d);
+        const double Y = image.slope_y[static_cast<size_t>(v)];
+        const float *X = &image.slope_x[static_cast<size_t>(c * s)],
+                    *D = &image.inverse[static_cast<size_t>(v * w + c * s)];
+        if (std::all_of(D, D + s, [](float d) { return d > 0; })) {
+          node.fit.add(X, Y, D, s);
+          continue;
         }
+        for (int k = 0; k < s; ++k)
+          if (D[k] > 0) node.fit.add(X[k], Y, D[k]);
       }
       if (node.fit.n < 0.7 * s * s) continue;
       node.fit.solve(node.sse);

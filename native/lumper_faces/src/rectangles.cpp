@@ -8,33 +8,41 @@
 namespace lumper_faces {
 namespace {
 
-// How much the projections of the border gather in few places: high when the axes run along the edges.
-double gathering(const std::vector<Eigen::Vector2d>& points, double angle, double bin) {
-  const double c = std::cos(angle), s = std::sin(angle);
-  double total = 0;
-  std::vector<float> histogram;
-  for (int axis = 0; axis < 2; ++axis) {
-    double low = std::numeric_limits<double>::max(), high = -low;
-    for (const auto& q : points) {
-      const double t = axis == 0 ? c * q[0] + s * q[1] : c * q[1] - s * q[0];
-      low = std::min(low, t), high = std::max(high, t);
-    }
-    histogram.assign(static_cast<size_t>((high - low) / bin) + 2, 0.0F);
-    for (const auto& q : points) {
-      const double t = (axis == 0 ? c * q[0] + s * q[1] : c * q[1] - s * q[0]) - low;
-      const auto k = static_cast<size_t>(t / bin);
-      const auto share = static_cast<float>(t / bin - static_cast<double>(k));
-      histogram[k] += 1 - share;
-      histogram[k + 1] += share;
-    }
-    for (const float count : histogram) total += static_cast<double>(count) * count;
+// How much the projections of points (x, y in bins) gather in few places: high when the axes run along the edges.
+class Gathering {
+ public:
+  Gathering(const Eigen::ArrayXf& x, const Eigen::ArrayXf& y) : x_(x), y_(y), along_(x.size()) {}
+  double operator()(double angle) {
+    const auto c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+    return along(c, s) + along(-s, c);
   }
-  return total;
-}
+
+ private:
+  double along(float c, float s) {
+    along_ = c * x_ + s * y_;
+    along_ -= along_.minCoeff();
+    histogram_.setZero(static_cast<Eigen::Index>(along_.maxCoeff()) + 2);
+    for (Eigen::Index k = 0; k < along_.size(); ++k) {
+      const auto bin = static_cast<Eigen::Index>(along_[k]);
+      const float share = along_[k] - static_cast<float>(bin);
+      histogram_[bin] += 1 - share;
+      histogram_[bin + 1] += share;
+    }
+    return histogram_.square().sum();
+  }
+  const Eigen::ArrayXf &x_, &y_;
+  Eigen::ArrayXf along_, histogram_;
+};
+
+// A side is settled by lines of at least so many points, and moved by at most so many lines.
+constexpr int kLeastLine = 10;
+constexpr int kSettleLines = 5;
 
 enum class Outside { bounded, hidden };
 
-Outside beyond(const Image& image, const PlaneFrame& f, double x, double y) {
+// What is seen just beside the face's end. Of a front, which stands on the ledge below it, only what comes forward from
+// there hides more; a side or a top may go on behind whatever meets it.
+Outside beyond(const Image& image, const Options& options, const PlaneFrame& f, double x, double y, bool front) {
   double u = 0, v = 0;
   const Camera& c = image.camera;
   if (!f.pixel(c, x, y, u, v)) return Outside::hidden;
@@ -45,7 +53,9 @@ Outside beyond(const Image& image, const PlaneFrame& f, double x, double y) {
   const double here = f.p.dot(
       Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)], 1.0));
   // What touches the face where it ends bounds it, even if it comes forward from there.
-  const double contact = 3.0 * image.sigma + 5.0 * f.p.norm() / c.fx;
+  // Of a side or top most rows decide together: one standard deviation of each is enough.
+  const double contact =
+      front ? 3.0 * image.sigma + 5.0 * f.p.norm() / c.fx : image.sigma + options.flatness_m * here * here;
   return d - here > contact ? Outside::hidden : Outside::bounded;
 }
 
@@ -55,15 +65,16 @@ struct Side {
   bool hidden = false;
 };
 
-Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>& ends, double first, double pitch,
-             bool along_width, double sign) {
+Side side_of(const Image& image, const Options& options, const PlaneFrame& f, bool front,
+             const std::vector<double>& ends, double first, double pitch, bool along_width, double sign) {
   std::vector<double> seen, all;
   for (size_t k = 0; k < ends.size(); ++k) {
     if (!std::isfinite(ends[k])) continue;
     const double across = first + (static_cast<double>(k) + 0.5) * pitch;
-    const double out = ends[k] + sign * 2.5 * f.pitch;
+    const double out = ends[k] + sign * (front ? 2.5 : 5.5) * f.pitch;
     all.push_back(ends[k] + sign * 0.5 * f.pitch);
-    const Outside what = along_width ? beyond(image, f, out, across) : beyond(image, f, across, out);
+    const Outside what =
+        along_width ? beyond(image, options, f, out, across, front) : beyond(image, options, f, across, out, front);
     if (what == Outside::bounded) seen.push_back(all.back());
   }
   Side side;
@@ -79,29 +90,71 @@ Side side_of(const Image& image, const PlaneFrame& f, const std::vector<double>&
   return side;
 }
 
+// Where the face's plane ends, looked for near where its pixels end: single pixels beyond a crease still fit the plane
+// within their noise, a line of them along the side does not. Lines run along the side from `from` to `to`.
+double settled(const Image& image, const Options& options, const PlaneFrame& f, double at, double from, double to,
+               double pitch, bool along_width, double sign) {
+  const Camera& c = image.camera;
+  const double length = to - from;
+  const int points = static_cast<int>(std::min(48.0, 0.8 * length / f.pitch));
+  if (points < kLeastLine) return at;
+  std::vector<double> off;
+  // Lines of which too little is seen say nothing.
+  const auto departs = [&](double where) {
+    off.clear();
+    double inverse = 0;
+    for (int k = 0; k < points; ++k) {
+      const double across = from + length * (0.1 + 0.8 * (k + 0.5) / points);
+      double u = 0, v = 0;
+      if (!(along_width ? f.pixel(c, where, across, u, v) : f.pixel(c, across, where, u, v))) continue;
+      const int column = static_cast<int>(std::lround(u)), row = static_cast<int>(std::lround(v));
+      if (column < 0 || row < 0 || column >= c.width || row >= c.height) continue;
+      const double d = image.inverse[static_cast<size_t>(row * c.width + column)];
+      if (d <= 0) continue;
+      inverse += d;
+      off.push_back(d - f.p.dot(Eigen::Vector3d(image.slope_x[static_cast<size_t>(column)],
+                                                image.slope_y[static_cast<size_t>(row)], 1.0)));
+    }
+    if (2 * static_cast<int>(off.size()) < points) return false;
+    const auto n = static_cast<double>(off.size());
+    inverse /= n;
+    const auto middle = off.begin() + static_cast<std::ptrdiff_t>(off.size() / 2);
+    std::nth_element(off.begin(), middle, off.end());
+    return std::abs(*middle) > 3.5 * image.sigma / std::sqrt(n) + options.flatness_m * inverse * inverse;
+  };
+  // Inwards while the line just within the side departs from the plane.
+  double result = at;
+  for (int k = 0; k < kSettleLines && departs(result - sign * 0.5 * pitch); ++k) result -= sign * pitch;
+  return result;
+}
+
 }  // namespace
 
 void align_to_border(const Image& image, const std::vector<std::pair<int, int>>& border, bool up_known,
                      PlaneFrame& frame) {
-  std::vector<Eigen::Vector2d> points;
-  const size_t step = std::max<size_t>(1, border.size() / 220);
-  for (size_t k = 0; k < border.size(); k += step) {
-    const Eigen::Vector3d at = frame.point(image.slope_x[static_cast<size_t>(border[k].first)],
-                                           image.slope_y[static_cast<size_t>(border[k].second)]);
-    points.emplace_back(frame.width.dot(at), frame.height.dot(at));
+  const size_t step = std::max<size_t>(1, border.size() / 220), count = (border.size() + step - 1) / step;
+  if (count < 12) return;
+  // In bins a little wider than a pixel.
+  const double degree = std::acos(-1.0) / 180.0, per_bin = 1.0 / (1.2 * frame.pitch);
+  Eigen::ArrayXf x(count), y(count);
+  for (size_t k = 0; k < count; ++k) {
+    const auto& [column, row] = border[k * step];
+    const Eigen::Vector2f at =
+        frame.on_plane(image.slope_x[static_cast<size_t>(column)], image.slope_y[static_cast<size_t>(row)]) *
+        static_cast<float>(per_bin);
+    x[static_cast<Eigen::Index>(k)] = at[0], y[static_cast<Eigen::Index>(k)] = at[1];
   }
-  if (points.size() < 12) return;
-  const double bin = 1.2 * frame.pitch, degree = std::acos(-1.0) / 180.0;
+  Gathering gathering(x, y);
   double best = -1, angle = 0;
   for (int k = -45; k < 45; k += 3) {
-    const double score = gathering(points, k * degree, bin);
+    const double score = gathering(k * degree);
     if (score > best) best = score, angle = k * degree;
   }
-  const double straight = gathering(points, 0.0, bin);
+  const double straight = gathering(0.0);
   if (up_known && straight > 0.75 * best) angle = 0, best = straight;
   const double middle = angle;
   for (int k = -8; k <= 8; ++k) {
-    const double trial = middle + 0.25 * k * degree, score = gathering(points, trial, bin);
+    const double trial = middle + 0.25 * k * degree, score = gathering(trial);
     if (score > best * 1.02) best = score, angle = trial;
   }
   turn(frame, angle);
@@ -124,15 +177,18 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
   }
   // Border pixels mix two surfaces; the plane is measured by the others.
   std::vector<Fit> inner(s.planes.size());
-  for (int v = 2; v + 2 < h; ++v) {
-    for (int u = 2; u + 2 < w; ++u) {
-      const auto i = static_cast<size_t>(v * w + u);
-      const int label = s.label[i];
-      const auto row = static_cast<size_t>(2 * w);
-      if (label >= 0 && s.label[i - 2] == label && s.label[i + 2] == label && s.label[i - row] == label &&
-          s.label[i + row] == label)
-        inner[static_cast<size_t>(label)].add(image.slope_x[static_cast<size_t>(u)],
-                                              image.slope_y[static_cast<size_t>(v)], image.inverse[i]);
+  for (const Run& run : runs_of(s.label, w, h)) {
+    if (run.v < 2 || run.v + 2 >= h) continue;
+    const int *above = &s.label[static_cast<size_t>((run.v - 2) * w)], *below = above + 4 * w;
+    for (int u = run.u + 2; u < run.u + run.count - 2;) {
+      const int begin = u;
+      while (u < run.u + run.count - 2 && above[u] == run.label && below[u] == run.label) ++u;
+      if (u > begin)
+        inner[static_cast<size_t>(run.label)].add(&image.slope_x[static_cast<size_t>(begin)],
+                                                  image.slope_y[static_cast<size_t>(run.v)],
+                                                  &image.inverse[static_cast<size_t>(run.v * w + begin)], u - begin);
+      else
+        ++u;
     }
   }
   std::vector<Face> faces;
@@ -181,9 +237,16 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
     // The outermost rows are corners cut by the raster.
     if (count_y > 4) left.front() = left.back() = right.front() = right.back() = nan;
     if (count_x > 4) bottom.front() = bottom.back() = top.front() = top.back() = nan;
-    const Side a = side_of(image, f, left, low_y, pitch, true, -1), b = side_of(image, f, right, low_y, pitch, true, 1);
-    const Side c = side_of(image, f, bottom, low_x, pitch, false, -1),
-               d = side_of(image, f, top, low_x, pitch, false, 1);
+    const Eigen::Vector3d level = Eigen::Vector3d::UnitZ() - options.up * options.up[2];
+    const bool front = !up_known || std::abs(f.normal.dot(level.normalized())) > 0.7;
+    Side a = side_of(image, options, f, front, left, low_y, pitch, true, -1),
+         b = side_of(image, options, f, front, right, low_y, pitch, true, 1);
+    Side c = side_of(image, options, f, front, bottom, low_x, pitch, false, -1),
+         d = side_of(image, options, f, front, top, low_x, pitch, false, 1);
+    for (Side* side : {&a, &b})
+      side->at = settled(image, options, f, side->at, c.at, d.at, 0.5 * pitch, true, side == &a ? -1 : 1);
+    for (Side* side : {&c, &d})
+      side->at = settled(image, options, f, side->at, a.at, b.at, 0.5 * pitch, false, side == &c ? -1 : 1);
     Face face;
     face.width_m = b.at - a.at;
     face.height_m = d.at - c.at;

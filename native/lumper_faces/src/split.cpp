@@ -11,22 +11,22 @@ namespace {
 struct Raster {
   int columns = 0, rows = 0;
   double pitch = 0, low_x = 0, low_y = 0;
-  std::vector<int32_t> sums;  // 4 per cell (count, r, g, b), (columns + 1) x (rows + 1)
-  int32_t sum(int channel, int x0, int y0, int x1, int y1) const {
-    const auto at = [&](int x, int y) {
-      return sums[(static_cast<size_t>(y) * static_cast<size_t>(columns + 1) + static_cast<size_t>(x)) * 4 +
-                  static_cast<size_t>(channel)];
-    };
-    return at(x1, y1) - at(x0, y1) - at(x1, y0) + at(x0, y0);
-  }
+  // (columns + 1) x (rows + 1), two numbers of 32 bits in each word: count and red, green and blue.
+  std::vector<std::array<uint64_t, 2>> sums;
   // Mean colour of cells [x0, x1) x [y0, y1); false where too little of it is on the plane.
   bool mean(int x0, int y0, int x1, int y1, Eigen::Vector3d& colour) const {
     x0 = std::clamp(x0, 0, columns), x1 = std::clamp(x1, 0, columns), y0 = std::clamp(y0, 0, rows),
     y1 = std::clamp(y1, 0, rows);
     if (x1 <= x0 || y1 <= y0) return false;
-    const double n = sum(0, x0, y0, x1, y1);
+    const auto at = [&](int x, int y) {
+      return &sums[static_cast<size_t>(y) * static_cast<size_t>(columns + 1) + static_cast<size_t>(x)];
+    };
+    const auto &a = *at(x0, y0), &b = *at(x1, y0), &c = *at(x0, y1), &d = *at(x1, y1);
+    const uint64_t one = d[0] - c[0] - b[0] + a[0], two = d[1] - c[1] - b[1] + a[1];
+    const auto low = [](uint64_t word) { return static_cast<double>(word & 0xffffffffU); };
+    const double n = low(one);
     if (n < 0.5 * (x1 - x0) * (y1 - y0)) return false;
-    colour = {sum(1, x0, y0, x1, y1) / n, sum(2, x0, y0, x1, y1) / n, sum(3, x0, y0, x1, y1) / n};
+    colour = Eigen::Vector3d(low(one >> 32), low(two), low(two >> 32)) / n;
     return true;
   }
 };
@@ -98,6 +98,43 @@ double sharpness(const Raster& r, const Piece& p, int at, bool level, int chunk)
   return total;
 }
 
+// Fills the sums with the colours of the plane's own pixels.
+void rasterise(const Image& image, const std::vector<int>& labels, int label, const PlaneFrame& f, Raster& r) {
+  const Camera& c = image.camera;
+  const Eigen::ArrayXf x =
+      Eigen::ArrayXf::LinSpaced(r.columns, 0.5F, static_cast<float>(r.columns) - 0.5F) * static_cast<float>(r.pitch) +
+      static_cast<float>(r.low_x);
+  const Eigen::Array3f along = f.width.cast<float>().array();
+  Eigen::ArrayXf u, v, focal;
+  for (int row = 0; row < r.rows; ++row) {
+    const Eigen::Array3f start =
+        (f.height * (r.low_y + (row + 0.5) * r.pitch) - f.normal * f.away).cast<float>().array();
+    // Behind the camera or beside the picture: pixel -1. Else rounded to the nearest.
+    focal = (along[2] * x + start[2]).max(1e-3F).inverse();
+    u = ((along[0] * x + start[0]) * focal * static_cast<float>(c.fx) + static_cast<float>(c.cx + 0.5))
+            .max(-1.0F)
+            .min(static_cast<float>(c.width));
+    v = ((along[1] * x + start[1]) * focal * static_cast<float>(c.fy) + static_cast<float>(c.cy + 0.5))
+            .max(-1.0F)
+            .min(static_cast<float>(c.height));
+    auto cell = r.sums.begin() + static_cast<std::ptrdiff_t>(row + 1) * (r.columns + 1) + 1;
+    auto above = cell - (r.columns + 1);
+    uint64_t one = 0, two = 0;
+    for (int k = 0; k < r.columns; ++k, ++cell, ++above) {
+      const int at_u = static_cast<int>(u[k]), at_v = static_cast<int>(v[k]);
+      if (u[k] >= 0 && v[k] >= 0 && at_u < c.width && at_v < c.height) {
+        const auto i = static_cast<size_t>(at_v * c.width + at_u);
+        if (labels[i] == label) {
+          const uint64_t rgb = image.colour[i];
+          one += 1 + ((rgb << 16) & 0xff00000000U);
+          two += ((rgb >> 8) & 255U) | ((rgb & 255U) << 32);
+        }
+      }
+      *cell = {one + (*above)[0], two + (*above)[1]};
+    }
+  }
+}
+
 void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& leaves, int depth) {
   const int margin = std::max(3, static_cast<int>(std::lround(least_m / r.pitch)));
   const int chunk = std::max(3, static_cast<int>(0.03 / r.pitch)),
@@ -163,42 +200,22 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     }
     std::vector<Eigen::Vector2f> at(members[label].size());
     Raster r;
-    double high_x = -1e9, high_y = -1e9;
-    r.low_x = r.low_y = 1e9;
+    float low_x = 1e9F, high_x = -1e9F, low_y = 1e9F, high_y = -1e9F;
     for (size_t k = 0; k < at.size(); ++k) {
-      const Eigen::Vector3d q = f.point(image.slope_x[static_cast<size_t>(members[label][k] % w)],
-                                        image.slope_y[static_cast<size_t>(members[label][k] / w)]);
-      at[k] = {static_cast<float>(f.width.dot(q)), static_cast<float>(f.height.dot(q))};
-      r.low_x = std::min(r.low_x, static_cast<double>(at[k][0])),
-      high_x = std::max(high_x, static_cast<double>(at[k][0]));
-      r.low_y = std::min(r.low_y, static_cast<double>(at[k][1])),
-      high_y = std::max(high_y, static_cast<double>(at[k][1]));
+      at[k] = f.on_plane(image.slope_x[static_cast<size_t>(members[label][k] % w)],
+                         image.slope_y[static_cast<size_t>(members[label][k] / w)]);
+      low_x = std::min(low_x, at[k][0]), high_x = std::max(high_x, at[k][0]);
+      low_y = std::min(low_y, at[k][1]), high_y = std::max(high_y, at[k][1]);
     }
-    const double wide = high_x - r.low_x, tall = high_y - r.low_y;
+    r.low_x = low_x, r.low_y = low_y;
+    const double wide = high_x - low_x, tall = high_y - low_y;
     if (std::max(wide, tall) < 2.0 * options.least_side_m) continue;
     // Seen at a low angle a plane has fewer pixels than cells of one pitch.
     r.pitch = std::max(
         {f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * static_cast<double>(at.size())))});
     r.columns = static_cast<int>(wide / r.pitch) + 1, r.rows = static_cast<int>(tall / r.pitch) + 1;
-    r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1) * 4, 0);
-    for (int y = 0; y < r.rows; ++y) {
-      for (int x = 0; x < r.columns; ++x) {
-        double u = 0, v = 0;
-        int32_t* cell =
-            &r.sums[(static_cast<size_t>(y + 1) * static_cast<size_t>(r.columns + 1) + static_cast<size_t>(x + 1)) * 4];
-        if (f.pixel(image.camera, r.low_x + (x + 0.5) * r.pitch, r.low_y + (y + 0.5) * r.pitch, u, v)) {
-          const int column = static_cast<int>(u + 0.5), row = static_cast<int>(v + 0.5);
-          if (u > 0 && v > 0 && column >= 0 && row >= 0 && column < w && row < h &&
-              s.label[static_cast<size_t>(row * w + column)] == static_cast<int>(label)) {
-            const float* c = &image.colour[static_cast<size_t>(row * w + column) * 3];
-            cell[0] = 1;
-            for (int k = 0; k < 3; ++k) cell[k + 1] = static_cast<int32_t>(c[k]);
-          }
-        }
-        const int32_t* up = cell - static_cast<std::ptrdiff_t>(r.columns + 1) * 4;
-        for (int k = 0; k < 4; ++k) cell[k] += up[k] + cell[k - 4] - up[k - 4];
-      }
-    }
+    r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1), {0, 0});
+    rasterise(image, s.label, static_cast<int>(label), f, r);
     std::vector<Piece> leaves;
     cut(r, {0, 0, r.columns, r.rows}, options.least_side_m, leaves, 0);
     if (leaves.size() < 2) continue;

@@ -54,6 +54,31 @@ def test_simulated_wall(ragged):
     assert np.median(score.centre_mm) < 8.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("set_back_m", [0.06, 0.12])
+def test_a_ledge_moves_no_edge_and_says_that_it_may_go_on(seed, set_back_m):
+    """A carton on another, set back by little: where the lower one's front ends, and how deep its top is."""
+    size = np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.45]])
+    front_x_m = 4.0
+    centre = np.array([[front_x_m + 0.25, 0.0, 0.25], [front_x_m + set_back_m + 0.25, 0.0, 0.725]])
+    shade = np.array([[190.0, 150.0, 110.0], [150.0, 120.0, 80.0]])
+    load = Load(centre, size, np.tile(np.eye(3), (2, 1, 1)), np.array([1, 2]), shade)
+    pose = camera_pose(2.0)
+    rng = np.random.default_rng(seed)
+    picture = Renderer().render(load, pose, rng, 0.001, colour=True)
+    faces = segment(picture.cloud, packed(picture.colour), CAMERA, pose[:3, :3].T @ UP).transformed(pose)
+    fronts = [i for i in range(len(faces)) if faces.rotation[i, 0, 2] < -0.9]
+    lower = min(fronts, key=lambda i: np.linalg.norm(faces.centre[i] - [front_x_m, 0.0, 0.25]))
+    assert faces.centre[lower, 2] + faces.size[lower, 1] / 2 == pytest.approx(0.5, abs=0.012)
+    ledges = [i for i in range(len(faces)) if faces.rotation[i, 2, 2] > 0.9 and faces.centre[i, 2] < 0.6]
+    for i in ledges:
+        along = faces.rotation[i, :, :2]
+        deep = int(np.argmax(np.abs(along[0])))
+        # The side that looks into the trailer: nobody can tell how far the lower carton reaches below the upper one.
+        assert faces.hidden[i, 2 * deep + int(along[0, deep] > 0.0)]
+    assert ledges or set_back_m < 0.1
+
+
 def test_nothing_is_found_in_an_empty_trailer():
     rng = np.random.default_rng(1)
     nothing = Load(

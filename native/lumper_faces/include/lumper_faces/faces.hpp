@@ -36,6 +36,16 @@ struct Fit {
   void add(double X, double Y, double D) {
     n += 1, x += X, y += Y, xx += X * X, xy += X * Y, yy += Y * Y, d += D, dx += D * X, dy += D * Y, dd += D * D;
   }
+  // A run of `count` pixels of one row: slopes X[0..count) along it, Y across it.
+  void add(const float* X, double Y, const float* D, int count) {
+    double sx = 0, sxx = 0, sd = 0, sdx = 0, sdd = 0;
+    for (int i = 0; i < count; ++i) {
+      const double a = X[i], b = D[i];
+      sx += a, sxx += a * a, sd += b, sdx += b * a, sdd += b * b;
+    }
+    n += count, x += sx, y += count * Y, xx += sxx, xy += sx * Y, yy += count * Y * Y;
+    d += sd, dx += sdx, dy += sd * Y, dd += sdd;
+  }
   void add(const Fit& o) {
     n += o.n, x += o.x, y += o.y, xx += o.xx, xy += o.xy, yy += o.yy, d += o.d, dx += o.dx, dy += o.dy, dd += o.dd;
   }
@@ -49,7 +59,7 @@ struct Image {
   std::vector<float> inverse;                          // 1/z, 0 = no return
   std::vector<float> slope_x;                          // (u - cx) / fx per column
   std::vector<float> slope_y;                          // per row
-  std::vector<float> colour;                           // 3 per pixel, empty = none
+  std::vector<uint32_t> colour;                        // 0xRRGGBB, empty = none
   double sigma = 0;                                    // noise of inverse depth, 1/m
   double tolerance(double d, const Options& o) const;  // of a pixel against a plane at inverse depth d
 };
