@@ -158,8 +158,20 @@ class Robot:
 
     def capsules_at(self, position_rad: Any) -> tuple[Array, Array, Array]:
         """Capsules in base_link at a joint position: ends a (k, 3), ends b (k, 3), radii (k,)."""
-        ends = self._chain.capsule_ends(position_rad)
+        ends = self._chain.capsule_ends(self._chain.frames(position_rad))
         return ends[:, :, 0], ends[:, :, 1], self._chain.radii
+
+    def arm_at(self, positions_rad: Array) -> tuple[Array, Array, Array]:
+        """Capsules and tool in base_link at joint positions (m, n), each as at one: ends a (m, k, 3), ends b (m, k, 3),
+        tool0 (m, 4, 4)."""
+        frames = self._chain.frames(positions_rad)
+        ends = self._chain.capsule_ends(frames)
+        return ends[..., 0], ends[..., 1], frames[:, self._chain.links.index("tool0")]
+
+    @property
+    def capsule_radii(self) -> Array:
+        """(k,) m, in the order of `capsules`."""
+        return self._chain.radii
 
 
 class _Chain:
@@ -169,23 +181,29 @@ class _Chain:
         order = {name: i for i, name in enumerate(robot.joint_names)}
         self.links = ("base_link", *(joint.child for joint in robot.joints))
         index = {name: i for i, name in enumerate(self.links)}
-        self._parents = [index[joint.parent] for joint in robot.joints]
-        moved = [order.get(joint.name, -1) for joint in robot.joints]
-        self._moves = np.array(moved) >= 0
-        self._joints = np.array([i for i in moved if i >= 0], dtype=np.intp)
-        count = len(robot.joints)
-        self._fixed, self._with_sin, self._with_cos = (np.zeros((count, 4, 4)) for _ in range(3))
-        for row, joint in enumerate(robot.joints):
-            if not self._moves[row]:
-                self._fixed[row] = joint.origin
+        # What stands still with the base is known once and for all; of the rest `_rest` holds the joint's own transform.
+        self._rest = np.tile(np.eye(4), (len(self.links), 1, 1))
+        self._steps: list[tuple[int, int, int | None]] = []  # link, its parent, its row among the joints that turn
+        still, joints, turned = {0}, [], []
+        for row, joint in enumerate(robot.joints, start=1):
+            parent, place = index[joint.parent], order.get(joint.name)
+            if place is None and parent in still:
+                still.add(row)
+                self._rest[row] = self._rest[parent] @ joint.origin
+                continue
+            self._steps.append((row, parent, None if place is None else len(joints)))
+            self._rest[row] = joint.origin
+            if place is None:
                 continue
             x, y, z = joint.axis
             along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
             along[:3, :3] = np.outer(joint.axis, joint.axis)
             across[:3, :3] = np.eye(3) - along[:3, :3]
             cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
-            self._fixed[row], self._with_sin[row] = joint.origin @ along, joint.origin @ cross
-            self._with_cos[row] = joint.origin @ across
+            joints.append(place)
+            turned.append((joint.origin @ along, joint.origin @ cross, joint.origin @ across))
+        self._joints = np.array(joints, dtype=np.intp)
+        self._turned = np.array(turned).reshape(-1, 3, 4, 4).transpose(1, 0, 2, 3).copy()
         self._capsule_links = np.array([index[capsule.link] for capsule in robot.capsules], dtype=np.intp)
         self._capsule_ends = np.ones((len(robot.capsules), 4, 2))
         for row, capsule in enumerate(robot.capsules):
@@ -193,21 +211,20 @@ class _Chain:
         self.radii = np.array([capsule.radius_m for capsule in robot.capsules])
 
     def frames(self, position_rad: Any) -> Array:
-        """(links, 4, 4) in base_link, in the order of `links`."""
-        angles = np.zeros(len(self._parents))
-        angles[self._moves] = np.asarray(position_rad, dtype=float)[self._joints]
-        sin, cos = np.sin(angles)[:, None, None], np.cos(angles)[:, None, None]
-        local = self._fixed + sin * self._with_sin + cos * self._with_cos
-        result = np.empty((len(self.links), 4, 4))
-        result[0] = np.eye(4)
-        for row, parent in enumerate(self._parents):
-            result[row + 1] = result[parent] @ local[row]
+        """(links, 4, 4) in base_link, in the order of `links`, at position (n,); (m, links, 4, 4) at positions (m, n)."""
+        angles = np.asarray(position_rad, dtype=float)[..., self._joints, None, None]
+        local = self._turned[0] + np.sin(angles) * self._turned[1] + np.cos(angles) * self._turned[2]
+        result = np.empty((*angles.shape[:-3], *self._rest.shape))
+        result[...] = self._rest
+        for row, parent, moved in self._steps:
+            joint = self._rest[row] if moved is None else local[..., moved, :, :]
+            np.matmul(result[..., parent, :, :], joint, out=result[..., row, :, :])
         return result
 
-    def capsule_ends(self, position_rad: Any) -> Array:
-        """(k, 3, 2) both ends of every capsule in base_link."""
-        ends: Array = self.frames(position_rad)[self._capsule_links] @ self._capsule_ends
-        return ends[:, :3]
+    def capsule_ends(self, frames: Array) -> Array:
+        """(..., k, 3, 2) both ends of every capsule in base_link, with the links' frames (..., links, 4, 4)."""
+        ends: Array = frames[..., self._capsule_links, :3, :] @ self._capsule_ends
+        return ends
 
 
 def _floats(text: str) -> tuple[float, float, float]:

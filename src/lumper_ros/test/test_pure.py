@@ -220,3 +220,14 @@ def test_broken_descriptions_are_named(tmp_path: Path) -> None:
     (tmp_path / "trailer.yaml").write_text("width_m: -1\nheight_m: 1\nlength_m: 1\ndock_length_m: 1\n")
     with pytest.raises(RobotError, match="width_m"):
         load_trailer(tmp_path / "trailer.yaml")
+
+
+def test_the_arm_at_several_positions_is_the_arm_at_each() -> None:
+    robot = load_robot(ROOT / "config" / "robot")
+    positions = np.random.default_rng(3).uniform(robot.lower_rad, robot.upper_rad, (5, len(robot.joint_names)))
+    a, b, tool = robot.arm_at(positions)
+    for row, position in enumerate(positions):
+        one_a, one_b, radii = robot.capsules_at(position)
+        assert a[row] == pytest.approx(one_a, abs=1e-12) and b[row] == pytest.approx(one_b, abs=1e-12)
+        assert tool[row] == pytest.approx(robot.link_transforms(position)["tool0"], abs=1e-12)
+        assert (radii == robot.capsule_radii).all()
