@@ -184,7 +184,8 @@ class _Chain:
         # What stands still with the base is known once and for all; of the rest `_rest` holds the joint's own transform.
         self._rest = np.tile(np.eye(4), (len(self.links), 1, 1))
         self._steps: list[tuple[int, int, int | None]] = []  # link, its parent, its row among the joints that turn
-        still, joints, turned = {0}, [], []
+        still, joints = {0}, list[int]()
+        turned: list[tuple[Array, Array, Array]] = []
         for row, joint in enumerate(robot.joints, start=1):
             parent, place = index[joint.parent], order.get(joint.name)
             if place is None and parent in still:
