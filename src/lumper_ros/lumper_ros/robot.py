@@ -273,6 +273,35 @@ def parse_joints(urdf: str) -> tuple[Joint, ...]:
     return tuple(ordered)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RobotError(f"{path}: cannot be read: {error}") from None
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    """A mapping of finite numbers, texts and lists of them."""
+    try:
+        raw = yaml.safe_load(_read(path))
+    except (yaml.YAMLError, ValueError) as error:
+        raise RobotError(f"{path}: is no YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise RobotError(f"{path}: is no mapping")
+    faults = _not_finite(raw, "")
+    if faults:
+        raise RobotError(f"{path}: {', '.join(faults)}: not finite")
+    return raw
+
+
+def _not_finite(value: Any, where: str) -> list[str]:
+    """Names of the numbers below a parsed document that are none."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [fault for key, below in items for fault in _not_finite(below, f"{where}.{key}".lstrip("."))]
+    return [where] if isinstance(value, float) and not np.isfinite(value) else []
+
+
 def load_robot(folder: Path) -> Robot:
     """Read arm.yaml and the one URDF of a folder such as config/robot.
 
@@ -283,8 +312,7 @@ def load_robot(folder: Path) -> Robot:
     urdfs = sorted(folder.glob("*.urdf"))
     if not path.is_file() or len(urdfs) != 1:
         raise RobotError(f"{folder}: needs arm.yaml and exactly one .urdf, found {len(urdfs)}")
-    raw = yaml.safe_load(path.read_text())
-    return make_robot(raw, urdfs[0].read_text(), str(path))
+    return make_robot(_read_yaml(path), _read(urdfs[0]), str(path))
 
 
 def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Robot:
@@ -337,13 +365,25 @@ def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Ro
             urdf=urdf,
             raw=raw,
         )
-    except (KeyError, TypeError) as error:
-        raise RobotError(f"{where}: missing or wrong field: {error}") from error
+        _try_out(robot)
+    except RobotError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise RobotError(f"{where}: missing or wrong field: {error!r}") from error
     described = {joint.name for joint in robot.joints}
     absent = [name for name in names if name not in described]
     if absent:
         raise RobotError(f"{where}: joint_names {absent} are not in the robot description")
     return robot
+
+
+def _try_out(robot: Robot) -> None:
+    """Use once what would otherwise turn out wrong when the arm is to move."""
+    robot.arm_at(np.array([robot.lower_rad, *robot.poses.values()]))
+    robot.stopping_time(0.5, 0.5 * robot.payload_kg)
+    robot.accel_limit(0.5 * robot.payload_kg)
+    for mount in robot.mounts.values():
+        mount.matrix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,8 +403,10 @@ def load_trailer(path: Path) -> Trailer:
         RobotError: a field is missing, unknown or not positive.
     """
     try:
-        trailer = Trailer(**{key: float(value) for key, value in yaml.safe_load(path.read_text()).items()})
-    except (OSError, TypeError, ValueError) as error:
+        trailer = Trailer(**{str(key): float(value) for key, value in _read_yaml(path).items()})
+    except RobotError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
         raise RobotError(f"{path}: {error}") from error
     for name in ("width_m", "height_m", "length_m", "dock_length_m"):
         if not getattr(trailer, name) > 0.0:
