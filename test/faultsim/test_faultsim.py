@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fuzz_files
 import pytest
 from faults import KINDS, Fault, draw
 from fuzz import fuzz
@@ -97,6 +98,13 @@ def test_malformed_inputs_neither_crash_nor_move_anything() -> None:
     report = fuzz(24_000, seed)
     assert not report.crashes, "\n".join(report.crashes.values())
     assert report.inputs == 24_000 and report.motions == 0
+
+
+def test_damaged_files_are_refused_by_name() -> None:
+    seed = 21
+    report = fuzz_files.fuzz(120, seed)
+    assert report.crashes == {}, "\n".join(f"{where}\n{text}" for where, text in report.crashes.items())
+    assert len(report.inputs) == 8 and min(report.refused[what] for what in ("robot", "launch", "causes")) > 10
 
 
 def test_no_forged_permit_and_no_forged_reset_is_accepted() -> None:

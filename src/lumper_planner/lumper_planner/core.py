@@ -42,6 +42,8 @@ from lumper_ros.core import (
 _DIGITS = re.compile(r"[\d.]+")
 # job/state goes out at least this often, steady clock.
 STATE_PERIOD_S = 0.7
+# The record of an ended job that the disk did not take is tried again so often, steady clock.
+REWRITE_S = 1.0
 
 
 class UnloadPlanner(Core):
@@ -64,6 +66,7 @@ class UnloadPlanner(Core):
         self._refused = 0
         self._sent_last: list[str] = []
         self._last_pick_end_s = -math.inf
+        self._rewrite_s = math.inf  # steady time
 
     @property
     def unloading(self) -> Unloading:
@@ -189,6 +192,11 @@ class UnloadPlanner(Core):
 
     def tick(self, now: Now) -> Effects:
         self._begin(now)
+        u = self._u
+        if u.job is None and u.ended is not None and now.steady_s >= self._rewrite_s:
+            self._rewrite_s, u.store_fault = math.inf, ""
+            u.out.append(Persist("job", u.ended.job_id, u.ended.to_record()))
+            u.out.append(Diagnose("job record", 0, "written"))
         return self._end()
 
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
@@ -236,8 +244,11 @@ class UnloadPlanner(Core):
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
         u = self._u
+        # Whoever waits for an end that was dropped together with the record still gets it.
+        untold = [effect for effect in u.out if isinstance(effect, FinishGoal)]
         self._begin(now)
-        u.store_fault = error or "unknown error"
+        u.out.extend(untold)
+        u.store_fault, self._rewrite_s = error or "unknown error", now.steady_s + REWRITE_S
         # These never left: nothing will ever come back for them.
         if u.job is not None and u.job.in_flight is not None and u.job.in_flight.request_id in self._sent_last:
             u.job.in_flight = None

@@ -1,5 +1,7 @@
 """Every way in which a motion can fail, and every way in which a job can end without success."""
 
+import json
+
 import pytest
 from fake_world import GOAL, FakeWorld, parameters, pile
 from geometry_msgs.msg import TransformStamped
@@ -9,6 +11,7 @@ from test_job import ended
 from tf2_msgs.msg import TFMessage
 
 from lumper_planner.unloading import Choice, ChoiceRequest
+from lumper_ros import core as c
 from lumper_ros.core import GoalStatus
 
 CARTON_CODES = [
@@ -294,6 +297,30 @@ def test_internal_when_the_record_cannot_be_written() -> None:
     result = ended(world, goal)
     assert result.outcome.code == OutcomeCode.INTERNAL and "disk full" in result.text
     assert world.diagnoses["job record"].level == 2
+
+
+class FullAtTheEnd(FakeWorld):
+    """The disk has no room for the record of an ended job."""
+
+    full = True
+
+    def do(self, effects: c.Effects) -> None:
+        ends = any(isinstance(effect, c.Persist) and not (effect.record or {}).get("running") for effect in effects)
+        self.persist_error = "disk full" if self.full and ends else ""
+        super().do(effects)
+
+
+def test_a_disk_full_at_the_jobs_end_keeps_the_client_not_waiting_and_the_record_is_written_later() -> None:
+    world = FullAtTheEnd(pile())
+    result = ended(world, world.unload())
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6
+    assert world.diagnoses["job record"].level == 2
+    world.pass_time(3.0)
+    assert json.loads(world.records["job"][result.job_id])["running"]
+    world.full = False
+    world.pass_time(2.0)
+    assert not json.loads(world.records["job"][result.job_id])["running"]
+    assert world.diagnoses["job record"].level == 0
 
 
 def test_a_planning_core_that_refuses_is_retried_then_asked_about() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from lumper_msgs.msg import SafetyState
-from rclpy.serialization import deserialize_message
 
 from lumper_replay.names import Names
 from lumper_replay.reader import open_bag
@@ -135,6 +134,7 @@ def behaviour(path: Path) -> Behaviour:
     follower = _Follower()
     for message in bag.by_stamp(wanted):
         name = known[message.topic]
-        decoded = deserialize_message(message.data, topic_class(name))
-        follower.take(name, decoded, (message.stamp_ns - first_ns) * 1e-9)
+        decoded = bag.decoded(message.topic, message.data, topic_class(name))
+        if decoded is not None:
+            follower.take(name, decoded, (message.stamp_ns - first_ns) * 1e-9)
     return follower.end((last_ns - first_ns) * 1e-9)

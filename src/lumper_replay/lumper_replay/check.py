@@ -76,8 +76,8 @@ class Checked:
 class _Window:
     """The latest messages of some topics by what refers to them. They are looked at only when one is asked for."""
 
-    def __init__(self, key: Callable[[Any], int]) -> None:
-        self._key = key
+    def __init__(self, key: Callable[[Any], int], decode: Callable[[str, bytes, Any], Any | None]) -> None:
+        self._key, self._decode = key, decode
         self._raw: deque[tuple[str, bytes]] = deque()
         self._kept: OrderedDict[tuple[str, int], tuple[Any, int]] = OrderedDict()
         self._bytes = 0
@@ -95,7 +95,10 @@ class _Window:
         """The message, or None."""
         while self._raw and (topic, key) not in self._kept:
             name, data = self._raw.popleft()
-            message = deserialize_message(data, topic_class(name))
+            message = self._decode(name, data, topic_class(name))
+            if message is None:
+                self._bytes -= len(data)
+                continue
             self._kept[name, self._key(message)] = (message, len(data))
         found = self._kept.get((topic, key))
         return None if found is None else found[0]
@@ -120,12 +123,12 @@ class _Decoder:
 class _Node:
     """Gathers one node's steps from the bag and feeds them to its lives."""
 
-    def __init__(self, node: str, changes: Mapping[str, Any], key_file: str, decode: _Decoder) -> None:
+    def __init__(self, node: str, changes: Mapping[str, Any], key_file: str, decode: _Decoder, bag: Bag) -> None:
         self.tally = Tally(node)
         self._decode = decode
         self._node, self._changes, self._key_file = node, changes, key_file
-        self._outputs = _Window(lambda message: journal.digest(canonical.encode(message)))
-        self._inputs = _Window(journal.reference)
+        self._outputs = _Window(lambda message: journal.digest(canonical.encode(message)), bag.decoded)
+        self._inputs = _Window(journal.reference, bag.decoded)
         self._redo: Redo | None = None
         self._life = 0
         self._expected = 0
@@ -210,7 +213,9 @@ def check_nodes(
     names = Names(bag)
     decode = _Decoder()
     feeders = {
-        node: _Node(node, {name: value for (owner, name), value in changes.items() if owner == node}, key_file, decode)
+        node: _Node(
+            node, {name: value for (owner, name), value in changes.items() if owner == node}, key_file, decode, bag
+        )
         for node in nodes
     }
     topics = {node: feeder.topics() for node, feeder in feeders.items()}

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rclpy.serialization import deserialize_message
+
 from lumper_replay import metadata
 from lumper_replay.mcap_read import McapFile
 from lumper_replay.metadata import Metadata, MetadataError
@@ -56,6 +58,15 @@ class Bag:
     files: list[McapFile | SqliteFile]
     topics: dict[str, TopicInfo]
     backwards: int = 0
+    undecoded: Counter[str] = field(default_factory=Counter)
+
+    def decoded(self, topic: str, data: bytes, kind: Any) -> Any | None:
+        """A message of class `kind` from its bytes; None, and counted, where they are none."""
+        try:
+            return deserialize_message(data, kind)
+        except RuntimeError:
+            self.undecoded[topic] += 1
+            return None
 
     @property
     def custom(self) -> dict[str, str]:
@@ -69,6 +80,9 @@ class Bag:
             own.append(
                 f"{self.path.name}: {self.backwards} receive stamps run backwards; messages are taken in file order"
             )
+        own += [
+            f"{count} messages on {topic} are damaged; they are left out" for topic, count in self.undecoded.items()
+        ]
         return list(dict.fromkeys([*self.faults, *own]))
 
     def span_ns(self) -> tuple[int, int]:

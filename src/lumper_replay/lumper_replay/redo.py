@@ -250,7 +250,13 @@ class Redo:
             self._tally.modes.append((step.ros_s, then_mode, now_mode))
 
     def _content(self, then: Effect | CoreEffect, effect: c.Effect | None) -> Any:
-        """The recorded message or record behind an effect, as an object; None = not in the recording."""
+        """The recorded message or record behind an effect, as an object; None = not in the recording, or damaged there."""
+        try:
+            return self._content_of(then, effect)
+        except (RuntimeError, ValueError, LookupError):
+            return None
+
+    def _content_of(self, then: Effect | CoreEffect, effect: c.Effect | None) -> Any:
         match then.kind:
             case CoreEffect.PUBLISH:
                 message = self._recorded(then.name, then.digest)

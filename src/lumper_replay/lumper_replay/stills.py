@@ -18,8 +18,6 @@ _REASONS = 14
 
 def write(bag: Bag, folder: Path) -> list[Path]:
     """Draw every plan of a recording; returns the files."""
-    from rclpy.serialization import deserialize_message
-
     folder.mkdir(parents=True, exist_ok=True)
     names = Names(bag)
     scene = Scene(robot_of(bag))
@@ -27,7 +25,10 @@ def write(bag: Bag, folder: Path) -> list[Path]:
     made: list[Path] = []
     for message in bag.messages(wanted):
         name = names.known[message.topic]
-        scene.take(name, deserialize_message(message.data, topic_class(name)))
+        decoded = bag.decoded(message.topic, message.data, topic_class(name))
+        if decoded is None:
+            continue
+        scene.take(name, decoded)
         if name == "plan" and scene.wall is not None:
             path = folder / f"plan_{len(made):03d}.png"
             _draw(scene, path)

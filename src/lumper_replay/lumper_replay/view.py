@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.serialization import deserialize_message
 
 from lumper_replay.names import Names
 from lumper_replay.reader import Bag, open_bag
@@ -72,7 +71,9 @@ class Converter:
         wanted = {absolute for absolute, name in self._names.known.items() if name in _TOPICS}
         for message in self._bag.by_stamp(wanted):
             name = self._names.known[message.topic]
-            decoded = deserialize_message(message.data, topic_class(name))
+            decoded = self._bag.decoded(message.topic, message.data, topic_class(name))
+            if decoded is None:
+                continue
             rr.set_time(TIMELINE, duration=(message.stamp_ns - first_ns) * 1e-9)
             self._scene.take(name, decoded)
             self._log(name, decoded, message.stamp_ns)

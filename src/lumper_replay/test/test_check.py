@@ -191,3 +191,17 @@ def test_killed_in_the_middle(job: Path, tmp_path: Path) -> None:
     result = check(tmp_path / "killed", processes=1)
     assert result.count(Verdict.DIFFERENT) == 0 and result.count(Verdict.IDENTICAL) > 100
     assert any("cut or damaged" in fault for fault in result.faults)
+
+
+def test_damaged_messages_are_counted_and_the_rest_is_decided_again(job: Path, tmp_path: Path) -> None:
+    """What is too large for the journal is looked up on its topic."""
+    large = 0
+
+    def damage(topic: str, data: bytes) -> bytes:
+        nonlocal large
+        large += len(data) > 2 * journal.EMBEDDED_BYTES
+        return data[: len(data) * 2 // 3] if len(data) > 2 * journal.EMBEDDED_BYTES and large % 40 == 0 else data
+
+    result = check(rewritten(job, tmp_path / "bag", damage), processes=1)
+    assert any("messages on" in fault and "damaged" in fault for fault in result.faults), result.faults
+    assert result.count(Verdict.IDENTICAL) > 10

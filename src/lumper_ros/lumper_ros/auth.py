@@ -24,6 +24,7 @@ KEY_BYTES = 32
 _PERMIT_DOMAIN = b"lumper.permit.1\0"
 _COMMAND_DOMAIN = b"lumper.command.1\0"
 _NAN32 = b"\x00\x00\xc0\x7f"
+_PERMIT_HEAD, _UINT32, _FLOAT32 = struct.Struct("<iIiIQQB"), struct.Struct("<I"), struct.Struct("<f")
 
 Argument = bool | int | float | str | bytes | Sequence[Any]
 
@@ -34,32 +35,32 @@ class KeyFileError(ValueError):
 
 def _text(value: str) -> bytes:
     data = value.encode("utf-8")
-    return struct.pack("<I", len(data)) + data
+    return _UINT32.pack(len(data)) + data
 
 
 def _float32(value: float) -> bytes:
     """Little-endian bytes of the float32 that travels, whatever precision the sender's object still holds."""
-    return _NAN32 if value != value else struct.pack("<f", value)
+    return _NAN32 if value != value else _FLOAT32.pack(value)
 
 
 def _permit_bytes(state: Any) -> bytes:
     """Every field of a SafetyState but `mac`, in order of declaration, without ambiguity."""
+    stamp, until, causes = state.stamp, state.permit_until, state.causes
     parts = [
         _PERMIT_DOMAIN,
-        struct.pack(
-            "<iIiIQQB",
-            state.stamp.sec,
-            state.stamp.nanosec,
-            state.permit_until.sec,
-            state.permit_until.nanosec,
+        _PERMIT_HEAD.pack(
+            stamp.sec,
+            stamp.nanosec,
+            until.sec,
+            until.nanosec,
             state.monitor_id,
             state.sequence,
             state.mode,
         ),
         _float32(state.speed_scale),
-        struct.pack("<I", len(state.causes)),
+        _UINT32.pack(len(causes)),
     ]
-    for cause in state.causes:
+    for cause in causes:
         parts += (
             struct.pack("<BB??", cause.code, cause.effect, cause.present, cause.latched),
             _text(cause.source),

@@ -159,8 +159,20 @@ class Robot:
 
     def capsules_at(self, position_rad: Any) -> tuple[Array, Array, Array]:
         """Capsules in base_link at a joint position: ends a (k, 3), ends b (k, 3), radii (k,)."""
-        ends = self.chain.capsule_ends(position_rad)
+        ends = self.chain.capsule_ends(self.chain.frames(position_rad))
         return ends[:, :, 0], ends[:, :, 1], self.chain.radii
+
+    def arm_at(self, positions_rad: Array) -> tuple[Array, Array, Array]:
+        """Capsules and tool in base_link at joint positions (m, n), each as at one: ends a (m, k, 3), ends b (m, k, 3),
+        tool0 (m, 4, 4)."""
+        frames = self.chain.frames(positions_rad)
+        ends = self.chain.capsule_ends(frames)
+        return ends[..., 0], ends[..., 1], frames[:, self.chain.links.index("tool0")]
+
+    @property
+    def capsule_radii(self) -> Array:
+        """(k,) m, in the order of `capsules`."""
+        return self.chain.radii
 
 
 class Chain:
@@ -170,26 +182,30 @@ class Chain:
         order = {name: i for i, name in enumerate(robot.joint_names)}
         self.links = ("base_link", *(joint.child for joint in robot.joints))
         index = {name: i for i, name in enumerate(self.links)}
-        # (parent's row, own row, row among the moving ones or -1, origin) of every link that the joints move.
-        self._moved: list[tuple[int, int, int, Array]] = []
-        self._at_rest = np.tile(np.eye(4), (len(self.links), 1, 1))
-        moving = dict.fromkeys(self.links, False)
-        terms: list[tuple[Array, Array, Array]] = []
-        angles: list[int] = []
+        # What stands still with the base is known once and for all; of the rest `_rest` holds the joint's own transform.
+        self._rest = np.tile(np.eye(4), (len(self.links), 1, 1))
+        self._steps: list[tuple[int, int, int | None]] = []  # link, its parent, its row among the joints that turn
+        still, joints = {0}, list[int]()
+        turned: list[tuple[Array, Array, Array]] = []
         for row, joint in enumerate(robot.joints, start=1):
-            turns = joint.name in order
-            moving[joint.child] = turns or moving[joint.parent]
-            if not moving[joint.child]:
-                self._at_rest[row] = self._at_rest[index[joint.parent]] @ joint.origin
+            parent, place = index[joint.parent], order.get(joint.name)
+            if place is None and parent in still:
+                still.add(row)
+                self._rest[row] = self._rest[parent] @ joint.origin
                 continue
-            self._moved.append((index[joint.parent], row, len(terms) if turns else -1, joint.origin))
-            if turns:
-                terms.append(_turn_terms(joint))
-                angles.append(order[joint.name])
-        self._angles = np.array(angles, dtype=np.intp)
-        self._fixed, self._with_sin, self._with_cos = (
-            np.array([term[i] for term in terms]).reshape(-1, 1, 4, 4) for i in range(3)
-        )
+            self._steps.append((row, parent, None if place is None else len(joints)))
+            self._rest[row] = joint.origin
+            if place is None:
+                continue
+            x, y, z = joint.axis
+            along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
+            along[:3, :3] = np.outer(joint.axis, joint.axis)
+            across[:3, :3] = np.eye(3) - along[:3, :3]
+            cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
+            joints.append(place)
+            turned.append((joint.origin @ along, joint.origin @ cross, joint.origin @ across))
+        self._joints = np.array(joints, dtype=np.intp)
+        self._turned = np.array(turned).reshape(-1, 3, 4, 4).transpose(1, 0, 2, 3).copy()
         self._capsule_links = np.array([index[capsule.link] for capsule in robot.capsules], dtype=np.intp)
         self._capsule_ends = np.ones((len(robot.capsules), 4, 2))
         for row, capsule in enumerate(robot.capsules):
@@ -197,32 +213,20 @@ class Chain:
         self.radii = np.array([capsule.radius_m for capsule in robot.capsules])
 
     def frames(self, position_rad: Any) -> Array:
-        """(..., links, 4, 4) in base_link, in the order of `links`, at joint positions (..., n)."""
-        position = np.asarray(position_rad, dtype=float)
-        many = position.reshape(-1, position.shape[-1])
-        angles = many[:, self._angles].T[:, :, None, None]
-        # (moving joints, positions, 4, 4)
-        local = self._fixed + np.sin(angles) * self._with_sin + np.cos(angles) * self._with_cos
-        result = np.empty((len(self.links), len(many), 4, 4))
-        result[:] = self._at_rest[:, None]
-        for parent, row, turn, origin in self._moved:
-            np.matmul(result[parent], origin if turn < 0 else local[turn], out=result[row])
-        return result.swapaxes(0, 1).reshape(*position.shape[:-1], len(self.links), 4, 4)
+        """(links, 4, 4) in base_link, in the order of `links`, at position (n,); (m, links, 4, 4) at positions (m, n)."""
+        angles = np.asarray(position_rad, dtype=float)[..., self._joints, None, None]
+        local = self._turned[0] + np.sin(angles) * self._turned[1] + np.cos(angles) * self._turned[2]
+        result = np.empty((*angles.shape[:-3], *self._rest.shape))
+        result[...] = self._rest
+        for row, parent, moved in self._steps:
+            joint = self._rest[row] if moved is None else local[..., moved, :, :]
+            np.matmul(result[..., parent, :, :], joint, out=result[..., row, :, :])
+        return result
 
-    def capsule_ends(self, position_rad: Any) -> Array:
-        """(k, 3, 2) both ends of every capsule in base_link."""
-        ends: Array = self.frames(position_rad)[self._capsule_links] @ self._capsule_ends
-        return ends[:, :3]
-
-
-def _turn_terms(joint: Joint) -> tuple[Array, Array, Array]:
-    """A turning joint's transform, the parts of it that do not turn, go with the sine and go with the cosine (4x4)."""
-    x, y, z = joint.axis
-    along, across, cross = np.eye(4), np.zeros((4, 4)), np.zeros((4, 4))
-    along[:3, :3] = np.outer(joint.axis, joint.axis)
-    across[:3, :3] = np.eye(3) - along[:3, :3]
-    cross[:3, :3] = [[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]
-    return joint.origin @ along, joint.origin @ cross, joint.origin @ across
+    def capsule_ends(self, frames: Array) -> Array:
+        """(..., k, 3, 2) both ends of every capsule in base_link, with the links' frames (..., links, 4, 4)."""
+        ends: Array = frames[..., self._capsule_links, :3, :] @ self._capsule_ends
+        return ends
 
 
 def _floats(text: str) -> tuple[float, float, float]:
@@ -270,6 +274,35 @@ def parse_joints(urdf: str) -> tuple[Joint, ...]:
     return tuple(ordered)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RobotError(f"{path}: cannot be read: {error}") from None
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    """A mapping of finite numbers, texts and lists of them."""
+    try:
+        raw = yaml.safe_load(_read(path))
+    except (yaml.YAMLError, ValueError) as error:
+        raise RobotError(f"{path}: is no YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise RobotError(f"{path}: is no mapping")
+    faults = _not_finite(raw, "")
+    if faults:
+        raise RobotError(f"{path}: {', '.join(faults)}: not finite")
+    return raw
+
+
+def _not_finite(value: Any, where: str) -> list[str]:
+    """Names of the numbers below a parsed document that are none."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return [fault for key, below in items for fault in _not_finite(below, f"{where}.{key}".lstrip("."))]
+    return [where] if isinstance(value, float) and not np.isfinite(value) else []
+
+
 def load_robot(folder: Path) -> Robot:
     """Read arm.yaml and the one URDF of a folder such as config/robot.
 
@@ -280,8 +313,7 @@ def load_robot(folder: Path) -> Robot:
     urdfs = sorted(folder.glob("*.urdf"))
     if not path.is_file() or len(urdfs) != 1:
         raise RobotError(f"{folder}: needs arm.yaml and exactly one .urdf, found {len(urdfs)}")
-    raw = yaml.safe_load(path.read_text())
-    return make_robot(raw, urdfs[0].read_text(), str(path))
+    return make_robot(_read_yaml(path), _read(urdfs[0]), str(path))
 
 
 def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Robot:
@@ -334,13 +366,25 @@ def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Ro
             urdf=urdf,
             raw=raw,
         )
-    except (KeyError, TypeError) as error:
-        raise RobotError(f"{where}: missing or wrong field: {error}") from error
+        _try_out(robot)
+    except RobotError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise RobotError(f"{where}: missing or wrong field: {error!r}") from error
     described = {joint.name for joint in robot.joints}
     absent = [name for name in names if name not in described]
     if absent:
         raise RobotError(f"{where}: joint_names {absent} are not in the robot description")
     return robot
+
+
+def _try_out(robot: Robot) -> None:
+    """Use once what would otherwise turn out wrong when the arm is to move."""
+    robot.arm_at(np.array([robot.lower_rad, *robot.poses.values()]))
+    robot.stopping_time(0.5, 0.5 * robot.payload_kg)
+    robot.accel_limit(0.5 * robot.payload_kg)
+    for mount in robot.mounts.values():
+        mount.matrix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +404,10 @@ def load_trailer(path: Path) -> Trailer:
         RobotError: a field is missing, unknown or not positive.
     """
     try:
-        trailer = Trailer(**{key: float(value) for key, value in yaml.safe_load(path.read_text()).items()})
-    except (OSError, TypeError, ValueError) as error:
+        trailer = Trailer(**{str(key): float(value) for key, value in _read_yaml(path).items()})
+    except RobotError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
         raise RobotError(f"{path}: {error}") from error
     for name in ("width_m", "height_m", "length_m", "dock_length_m"):
         if not getattr(trailer, name) > 0.0:

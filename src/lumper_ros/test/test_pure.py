@@ -198,6 +198,9 @@ def test_the_robot_files_fit_together() -> None:
         ({"joint_names": ["a"] * 6}, "not in the robot description"),
         ({"lower_rad": [0.0]}, "lower_rad"),
         ({"gripper": None}, "missing or wrong"),
+        ({"capsules": [{"link": "link_1", "a": "text", "b": [0, 0, 1], "radius_m": 0.1}]}, "missing or wrong"),
+        ({"poses": {"home": [0.0]}}, "missing or wrong"),
+        ({"upper_rad": ["2026-11-26"] * 6}, "missing or wrong"),
     ],
 )
 def test_broken_robot_files_are_named(change: dict[str, Any], word: str) -> None:
@@ -220,3 +223,31 @@ def test_broken_descriptions_are_named(tmp_path: Path) -> None:
     (tmp_path / "trailer.yaml").write_text("width_m: -1\nheight_m: 1\nlength_m: 1\ndock_length_m: 1\n")
     with pytest.raises(RobotError, match="width_m"):
         load_trailer(tmp_path / "trailer.yaml")
+
+
+def test_the_arm_at_several_positions_is_the_arm_at_each() -> None:
+    robot = load_robot(ROOT / "config" / "robot")
+    positions = np.random.default_rng(3).uniform(robot.lower_rad, robot.upper_rad, (5, len(robot.joint_names)))
+    a, b, tool = robot.arm_at(positions)
+    for row, position in enumerate(positions):
+        one_a, one_b, radii = robot.capsules_at(position)
+        assert a[row] == pytest.approx(one_a, abs=1e-12) and b[row] == pytest.approx(one_b, abs=1e-12)
+        assert tool[row] == pytest.approx(robot.link_transforms(position)["tool0"], abs=1e-12)
+        assert (radii == robot.capsule_radii).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"width_m: [", "no YAML"),
+        (b"\xff\xfe\x00width", "cannot be read"),
+        (b"- 1", "no mapping"),
+        (b"", "no mapping"),
+        (b"width_m: .nan\nheight_m: .inf", "width_m, height_m: not finite"),
+    ],
+)
+def test_what_is_no_trailer_file_is_named(tmp_path: Path, text: bytes, words: str) -> None:
+    path = tmp_path / "trailer.yaml"
+    path.write_bytes(text)
+    with pytest.raises(RobotError, match=words):
+        load_trailer(path)

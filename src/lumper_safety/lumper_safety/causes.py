@@ -225,6 +225,14 @@ def _number(where: str, raw: Any, low: float, high: float, faults: list[str]) ->
     return float(raw)
 
 
+def _rows(raw: Mapping[str, Any], section: str, faults: list[str]) -> Mapping[str, Any]:
+    rows = raw.get(section) or {}
+    if isinstance(rows, Mapping):
+        return rows
+    faults.append(f"{section}: {rows!r} is no mapping")
+    return {}
+
+
 def parse_table(raw: Mapping[str, Any]) -> Table:
     """The table from parsed YAML with the keys `inputs`, `causes` and `limits`.
 
@@ -232,11 +240,17 @@ def parse_table(raw: Mapping[str, Any]) -> Table:
         ParameterError: names every row that is missing, unknown, or has a wrong value.
     """
     faults = [f"{key}: unknown section" for key in raw if key not in ("inputs", "causes", "limits")]
-    inputs, causes = raw.get("inputs") or {}, raw.get("causes") or {}
+    inputs, causes, limited = (_rows(raw, section, faults) for section in ("inputs", "causes", "limits"))
     faults += [f"inputs.{name}: is missing" for name in (*REQUIRED, *OPTIONAL) if name not in inputs]
     faults += [f"inputs.{name}: no such input" for name in inputs if name not in (*REQUIRED, *OPTIONAL)]
     faults += [f"causes.{code.name}: is missing" for code in Code if code.name not in causes]
     faults += [f"causes.{name}: no such cause" for name in causes if name not in Code.__members__]
+    for section, rows in (("inputs", inputs), ("causes", causes)):
+        faults += [
+            f"{section}.{name}: {row!r} is no mapping" for name, row in rows.items() if not isinstance(row, Mapping)
+        ]
+    if faults:
+        raise ParameterError("; ".join(faults))
     rules: dict[Code, CauseRule] = {}
     for name, row in causes.items():
         if name in Code.__members__:
@@ -257,7 +271,7 @@ def parse_table(raw: Mapping[str, Any]) -> Table:
         )
     limits: Limits | None = None
     try:
-        limits = from_mapping(Limits, raw.get("limits") or {})
+        limits = from_mapping(Limits, limited)
     except ParameterError as error:
         faults.append(f"limits: {error}")
     if faults or limits is None:

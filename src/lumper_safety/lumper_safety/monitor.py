@@ -130,8 +130,8 @@ class Monitor:
 
     def decide(self, speed_scale: float) -> Decision:
         """The decision at a speed scale that separation and operator leave, 0..1."""
-        causes = tuple(sorted(self._causes.values(), key=_severity))
-        worst = max((cause.effect for cause in causes), default=None)
+        causes = tuple(sorted(self._causes.values(), key=_severity)) if self._causes else ()
+        worst = causes[0].effect if causes else None
         if worst is Effect.EMERGENCY_STOP:
             mode = Mode.EMERGENCY_STOP
         elif worst is Effect.PROTECTIVE_STOP:

@@ -12,8 +12,9 @@ from rclpy.clock import Clock, ClockType
 from lumper_ros.auth import load_key
 from lumper_ros.core import Emit, Severity
 from lumper_ros.host import Host
+from lumper_ros.parameters import ParameterError
 from lumper_ros.robot import load_robot, load_trailer
-from lumper_safety.causes import parse_table
+from lumper_safety.causes import Table, parse_table
 from lumper_safety.core import PERMIT_PUBLISHERS, SafetyMonitor
 from lumper_safety.parameters import Parameters
 
@@ -33,14 +34,26 @@ def build(parameters: Parameters, monitor_id: int | None = None) -> SafetyMonito
     robot = load_robot(Path(parameters.robot_folder))
     trailer = load_trailer(Path(parameters.trailer_file))
     causes = Path(parameters.causes_file or Path(parameters.trailer_file).parent / "safety_causes.yaml")
-    if not causes.is_file():
-        raise ValueError(f"causes_file: {causes} is not there; give the path of safety_causes.yaml")
-    raw = yaml.safe_load(causes.read_text())
-    if not isinstance(raw, dict):
-        raise ValueError(f"causes_file: {causes} is no mapping")
     return SafetyMonitor(
-        parameters, robot, trailer, parse_table(raw), key, secrets.randbits(64) if monitor_id is None else monitor_id
+        parameters, robot, trailer, load_table(causes), key, secrets.randbits(64) if monitor_id is None else monitor_id
     )
+
+
+def load_table(path: Path) -> Table:
+    """The cause table of a YAML file.
+
+    Raises:
+        ParameterError: the file is missing or no YAML, or as `parse_table`.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterError(
+            f"causes_file: {path} cannot be read ({error}); give the path of safety_causes.yaml"
+        ) from None
+    if not isinstance(raw, dict):
+        raise ParameterError(f"causes_file: {path} is no mapping")
+    return parse_table(raw)
 
 
 def raise_priority() -> str:

@@ -90,23 +90,25 @@ class Space:
         self._arm = np.array([capsule.link != "base_link" for capsule in robot.capsules])
         self._masses: dict[int, float] = {}
         self._height_m = max(scanner.height_m for scanner in self.scanners.values())
+        self.radii = robot.capsule_radii
+        self._arm_radii = self.radii[self._arm]
         self._tool_at = self._tool_velocity = np.zeros(0)
         self.set_joints(robot.poses["home"], np.zeros(len(robot.joint_names)))
-        self._known = False
 
     def set_joints(self, position_rad: Array, velocity_radps: Array) -> None:
         """Where the arm is and how fast: its capsules, and the speed of the fastest of their ends."""
         if position_rad is self._tool_at and velocity_radps is self._tool_velocity:
             return
         self._tool_at, self._tool_velocity = position_rad, velocity_radps
-        self.a, self.b, self.radii = self._robot.capsules_at(position_rad)
         self.speed_mps = 0.0
-        if np.abs(velocity_radps).max() > 1e-4:
-            step_s = 1e-3
-            a, b, _ = self._robot.capsules_at(position_rad + step_s * velocity_radps)
-            ends = np.concatenate((a - self.a, b - self.b))
+        moves = np.abs(velocity_radps).max() > 1e-4
+        step_s = 1e-3
+        positions = (position_rad, position_rad + step_s * velocity_radps) if moves else (position_rad,)
+        a, b, tool = self._robot.arm_at(np.array(positions))
+        self.a, self.b, self._tool = a[0], b[0], tool[0]
+        if moves:
+            ends = np.concatenate((a[1] - a[0], b[1] - b[0]))
             self.speed_mps = float(np.sqrt((ends**2).sum(axis=1).max())) / step_s
-        self._known = True
 
     def set_base(self, transforms: Any, steady_s: float) -> str:
         """Take what a TFMessage says of base_link in trailer; what is wrong with it, or an empty string."""
@@ -140,7 +142,7 @@ class Space:
         """Take a scan: (beams,) ranges, +inf for no return. `loaded`: the gripper holds something."""
         self._pile.step(steady_s)
         height_m = self.scanners[topic].height_m
-        tool = self._robot.link_transforms(self._tool_at)["tool0"] if loaded else None
+        tool = self._tool if loaded else None
         base = self._base
         if base is not None and steady_s - base[0] > self._p.base_pose_max_age_s:
             base = None
@@ -154,9 +156,12 @@ class Space:
             return result
 
         def explains(points: Array) -> NDArray[np.bool_]:
-            result = hides(points)
-            if base is not None:
-                result |= trailer_explains(points @ base[1].T + base[2], self._trailer, self._margins.wall_m)
+            if base is None:
+                return hides(points)
+            # Most of a scan is walls: only what they leave is held against load and robot.
+            result = trailer_explains(points @ base[1].T + base[2], self._trailer, self._margins.wall_m)
+            left = np.flatnonzero(~result)
+            result[left] = hides(points[left])
             return result
 
         self.people[topic].update(ranges, stamp_s, explains, hides)
@@ -180,7 +185,7 @@ class Space:
             return float("inf"), False
         arm = self._arm
         points = np.concatenate([track.points for track in tracks])
-        distances = capsule_distances(points, self.a[arm, :2], self.b[arm, :2], self.radii[arm]).min(axis=1)
+        distances = capsule_distances(points, self.a[arm, :2], self.b[arm, :2], self._arm_radii).min(axis=1)
         first = int(distances.argmin())
         of_track = np.repeat(np.arange(len(tracks)), [len(track.points) for track in tracks])
         return max(0.0, float(distances[first])), tracks[of_track[first]].confirmed

@@ -106,10 +106,19 @@ def trailer_explains(points: Array, trailer: Trailer, margin_m: float) -> NDArra
 def capsule_distances(points: Array, a: Array, b: Array, radii: Array) -> Array:
     """(n, k) distances of points from the surfaces of capsules, in the dimension of the points (2 or 3), >= -radius."""
     along = b - a
-    length2 = np.maximum((along**2).sum(axis=1), 1e-12)
-    relative = points[:, None, :] - a[None, :, :]
-    share = np.clip((relative * along).sum(axis=2) / length2, 0.0, 1.0)
-    return np.linalg.norm(relative - share[:, :, None] * along, axis=2) - radii
+    relative = points[:, None, :] - a
+    share = _dot(relative, along)
+    share /= np.maximum(_dot(along, along), 1e-12)
+    share = np.minimum(np.maximum(share, 0.0), 1.0)
+    relative -= share[:, :, None] * along
+    return np.sqrt(_dot(relative, relative)) - radii
+
+
+def _dot(u: Array, v: Array) -> Array:
+    """Over the last axis of 2 or 3, where this is several times faster than a reduction."""
+    product = u * v
+    total: Array = product[..., 0] + product[..., 1]
+    return total if product.shape[-1] == 2 else total + product[..., 2]
 
 
 def robot_explains(
@@ -118,11 +127,16 @@ def robot_explains(
     """Points of the scanners' plane on the robot; (n, 2) and capsules (k, 3) in base_link."""
     grown = radii + margin_m
     touches = (np.minimum(a[:, 2], b[:, 2]) - grown <= height_m) & (np.maximum(a[:, 2], b[:, 2]) + grown >= height_m)
+    result = np.zeros(len(points), dtype=bool)
     if not touches.any() or not len(points):
-        return np.zeros(len(points), dtype=bool)
-    spatial = np.column_stack([points, np.full(len(points), height_m)])
-    near = capsule_distances(spatial, a[touches], b[touches], radii[touches]) <= margin_m
-    result: NDArray[np.bool_] = np.asarray(near.any(axis=1))
+        return result
+    a, b, radii, reach = a[touches], b[touches], radii[touches], grown[touches, None]
+    low = (np.minimum(a[:, :2], b[:, :2]) - reach).min(axis=0)
+    high = (np.maximum(a[:, :2], b[:, :2]) + reach).max(axis=0)
+    close = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
+    if len(close):
+        spatial = np.column_stack([points[close], np.full(len(close), height_m)])
+        result[close] = (capsule_distances(spatial, a, b, radii) <= margin_m).any(axis=1)
     return result
 
 

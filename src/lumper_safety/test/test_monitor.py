@@ -125,3 +125,10 @@ def test_required_inputs_are_those_of_the_specification() -> None:
     assert set(REQUIRED) == {
         "scan/front", "scan/rear", "estop", "joint_states", "gripper/state", "motion/state", "job/state",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("section", ["inputs", "causes", "limits"])
+@pytest.mark.parametrize("rows", ["text", ["list"], {"estop": "text", "ESTOP_OPEN": 3}])
+def test_a_table_of_another_shape_is_named(section: str, rows: object) -> None:
+    with pytest.raises(ParameterError, match=section):
+        parse_table({**RAW_TABLE, section: rows})
