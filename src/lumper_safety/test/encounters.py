@@ -145,8 +145,8 @@ class _Seen(Space):
         self._separation_m = max(0.0, float(seen_m))
         return max(0.0, float(true_m))
 
-    def separation(self) -> float:
-        return self._separation_m
+    def nearest(self) -> tuple[float, bool]:
+        return self._separation_m, True
 
     def fastest_person_mps(self) -> float:
         return 0.0
