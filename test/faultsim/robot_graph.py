@@ -52,6 +52,14 @@ def cause_table() -> Any:
     return parse_table(yaml.safe_load((CONFIG / "safety_causes.yaml").read_text()))
 
 
+def camera_of(detector: str) -> dict[str, Any]:
+    """What the simulated camera must deliver: the robot's own resolution, and colour, where faces are found in clouds."""
+    if detector == "detections":
+        return {}
+    camera = robot_files()[0].raw["camera"]
+    return {"camera_width_px": camera["width_px"], "camera_height_px": camera["height_px"], "camera_rgb": True}
+
+
 class Client(c.Core):
     """Asks for one job, and asks again when the planner was lost; resets latched stops as a person beside it would."""
 
@@ -210,7 +218,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--load", default="mixed")
     parser.add_argument("--limit", type=float, default=1800.0, help="virtual seconds")
-    parser.add_argument("--detector", default="detections")
+    parser.add_argument(
+        "--detector", default="detections", help="cloud, both: the simulated camera is the robot's own, with colour"
+    )
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     from lumper_sim.core import SimCore
@@ -219,7 +229,7 @@ def main() -> int:
 
     made = from_mapping(
         SimParameters,
-        FILES | {"cartons": options.cartons, "seed": options.seed, "load": options.load},
+        FILES | {"cartons": options.cartons, "seed": options.seed, "load": options.load} | camera_of(options.detector),
     )
     sims: list[SimCore] = []
 

@@ -75,7 +75,7 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
     distance = 1e9;
     for (const int k : near[mine]) {
       // A ledge between two fronts is thin too, but not as small as what lies across its crease.
-      if (thin[static_cast<size_t>(k)] && pixels[static_cast<size_t>(k)] < 2 * pixels[mine]) continue;
+      if (thin[static_cast<size_t>(k)] && pixels[static_cast<size_t>(k)] <= pixels[mine]) continue;
       const double r = std::abs(residual(image, s.planes[static_cast<size_t>(k)], u, v));
       if (r < distance) distance = r, choice = k;
     }

@@ -26,8 +26,8 @@ LEAST_VAR_RAD2 = (1.0e-3) ** 2
 SLACK_M = 0.006
 SLACK_RAD = 0.03
 CONSISTENT_AFTER = 2
-# A face that lies where it lay with another outline was parted otherwise in this picture: so many that agree are believed.
-REPARTED_AFTER = 6
+# What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
+RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
 
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
@@ -125,9 +125,9 @@ class Track:
         off = firm & (np.abs(innovation) > limit)
         turned = float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
         strange = bool(off.any()) or turned
-        # What moves keeps its size.
-        resized = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
-        reparted = not turned and not (off & z.seen).any() and bool(resized.any())
+        grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
+        resized = bool(grown.any())
+        in_place = not turned and not (off & z.seen).any()
         self._noticed(z, stamp_s)
         if strange and not self.id:
             # Not yet a carton: only pictures that agree make it one.
@@ -136,13 +136,14 @@ class Track:
             return False
         if strange:
             self.suspect += 1
-            if self.suspect < (REPARTED_AFTER if reparted else CONSISTENT_AFTER):
+            if self.suspect < (RESIZED_AFTER if resized else CONSISTENT_AFTER):
                 return False
             self._set_anew(z)
             self.suspect = 0
-            if reparted:
+            if resized and in_place:
                 self.rest()
-            return not reparted
+                return False
+            return True
         self.suspect = 0
         gain = np.where(firm, self.var / (self.var + noise**2 + 1e-12), 0.0)
         self.offset = self.offset + gain * innovation
