@@ -134,7 +134,7 @@ def seeds(ledger: Ledger, most: int, until_s: float, jobs: int) -> Figures:
             "note": "virtual time over CPU time; safety, broker and planner are the robot's own and two thirds of the time, motion "
             "planning, choice and perception are light substitutes",
         },
-        "faults.memory_slope_mb_per_h": {
+        "faults.virtual_memory_slope_mb_per_h": {
             "value": round(grown_mb / max(hours, 1e-9), 3),
             "unit": "MB/h",
             "note": f"peak memory of the simulator's process over {hours:.1f} h of virtual time in this run; not the live nodes",
