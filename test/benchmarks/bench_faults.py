@@ -13,11 +13,13 @@ import os
 import resource
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "faultsim"))
@@ -33,20 +35,53 @@ from scenario import Scenario, run  # noqa: E402
 FIRST_SEED, FIRST_ROUND = 1, 3
 ROUND = 120_000
 SAVE_EVERY_S = 30.0
+WARM = 20
 Figures = dict[str, dict[str, Any]]
-Played = tuple[int, str, float, int, float]
+
+
+class Played(NamedTuple):
+    """What came of a seed. `memory_mb`: peak of the process that played it so far."""
+
+    seed: int
+    violation: str
+    virtual_s: float
+    faults: int
+    spent_s: float  # CPU
+    process: int
+    memory_mb: float
 
 
 def play(seed: int) -> Played:
-    """One seed: (seed, what was broken, virtual s, faults, CPU s)."""
+    """One seed."""
     scenario, cpu_s = Scenario.of(seed), time.process_time()
     outcome = run(scenario)
-    return seed, outcome.violation, outcome.virtual_s, len(scenario.faults), time.process_time() - cpu_s
+    return Played(
+        seed,
+        outcome.violation,
+        outcome.virtual_s,
+        len(scenario.faults),
+        time.process_time() - cpu_s,
+        os.getpid(),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+    )
 
 
-def memory_mb() -> float:
-    """Peak memory of this process, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+@dataclass(slots=True)
+class Growth:
+    """Peak memory of one process. What is loaded and cached for good is there after the first `WARM` seeds."""
+
+    seeds: int = 0
+    virtual_s: float = 0.0
+    before_mb: float = 0.0
+    after_mb: float = 0.0
+
+    def add(self, played: Played) -> None:
+        self.seeds += 1
+        self.after_mb = played.memory_mb
+        if self.seeds <= WARM:
+            self.before_mb = played.memory_mb
+        else:
+            self.virtual_s += played.virtual_s
 
 
 def _played(seeds: Iterator[int], jobs: int) -> Iterator[Played]:
@@ -61,18 +96,17 @@ def _played(seeds: Iterator[int], jobs: int) -> Iterator[Played]:
 
 def seeds(ledger: Ledger, most: int, until_s: float, jobs: int) -> Figures:
     """Seeds one after the other, until so many were run, or until so late on the monotonic clock."""
-    saved_s = time.monotonic()
-    for seed, violation, virtual_s, faults, spent_s in _played(count(FIRST_SEED + ledger.seeds), jobs):
-        ledger.seeds, ledger.virtual_s, ledger.spent_s = (
-            ledger.seeds + 1,
-            ledger.virtual_s + virtual_s,
-            ledger.spent_s + spent_s,
-        )
-        if violation:
-            ledger.failed[str(seed)] = violation
-            print(f"seed {seed}: {violation}", flush=True)
+    saved_s, memory = time.monotonic(), defaultdict[int, Growth](Growth)
+    for played in _played(count(FIRST_SEED + ledger.seeds), jobs):
+        memory[played.process].add(played)
+        ledger.seeds += 1
+        ledger.virtual_s += played.virtual_s
+        ledger.spent_s += played.spent_s
+        if played.violation:
+            ledger.failed[str(played.seed)] = played.violation
+            print(f"seed {played.seed}: {played.violation}", flush=True)
         else:
-            ledger.injected += faults
+            ledger.injected += played.faults
         now_s = time.monotonic()
         if now_s - saved_s > SAVE_EVERY_S:
             ledger.save()
@@ -80,6 +114,8 @@ def seeds(ledger: Ledger, most: int, until_s: float, jobs: int) -> Figures:
         if ledger.seeds >= most or now_s >= until_s:
             break
     ledger.save()
+    hours = sum(growth.virtual_s for growth in memory.values()) / 3600.0
+    grown_mb = sum(growth.after_mb - growth.before_mb for growth in memory.values())
     rate = ledger.seeds / max(ledger.spent_s, 1e-9) * 3600.0
     note = (
         f"of {ledger.seeds} seeds from {FIRST_SEED}, in {ledger.runs} runs of the same code; {ledger.virtual_s / 60.0:.0f} job-minutes, "
@@ -98,22 +134,10 @@ def seeds(ledger: Ledger, most: int, until_s: float, jobs: int) -> Figures:
             "note": "virtual time over CPU time; safety, broker and planner are the robot's own and two thirds of the time, motion "
             "planning, choice and perception are light substitutes",
         },
-    }
-
-
-def memory(runs: int) -> Figures:
-    """Growth of this process's peak memory over the last so many of twice as many seeds."""
-    hours, before_mb = 0.0, 0.0
-    for seed in range(FIRST_SEED, FIRST_SEED + 2 * runs):
-        # What is loaded and cached for good is there after the first half.
-        if seed == FIRST_SEED + runs:
-            hours, before_mb = 0.0, memory_mb()
-        hours += play(seed)[2] / 3600.0
-    return {
-        "faults.memory_slope_mb_per_h": {
-            "value": round((memory_mb() - before_mb) / hours, 3),
+        "faults.virtual_memory_slope_mb_per_h": {
+            "value": round(grown_mb / max(hours, 1e-9), 3),
             "unit": "MB/h",
-            "note": f"peak memory of the simulator's process over {hours:.1f} h of virtual time; not the live nodes",
+            "note": f"peak memory of the simulator's process over {hours:.1f} h of virtual time in this run; not the live nodes",
         },
     }
 
@@ -149,36 +173,10 @@ def kills(count: int) -> Figures:
     }
 
 
-def fuzzing(ledger: Ledger, most: int, files: int, until_s: float) -> Figures:
-    """Malformed inputs at every core; damaged files at every reader; forged permits and resets."""
-    while ledger.inputs < most and time.monotonic() < until_s:
-        report = fuzz(min(ROUND, most - ledger.inputs), FIRST_ROUND + 100 * ledger.rounds)
-        ledger.rounds, ledger.inputs, ledger.motions = (
-            ledger.rounds + 1,
-            ledger.inputs + report.inputs,
-            ledger.motions + report.motions,
-        )
-        ledger.fuzz_spent_s += report.seconds
-        ledger.crashes |= report.crashes
-        ledger.save()
-    damaged = fuzz_files.fuzz(files, FIRST_ROUND + ledger.runs)
-    ledger.inputs += damaged.inputs.total()
-    ledger.crashes |= damaged.crashes
-    ledger.save()
-    for where, text in ledger.crashes.items():
-        print(f"CRASH {where}\n{text[-1500:]}", flush=True)
-    note = (
-        f"directly at six cores, in {ledger.rounds} rounds of the same code, {ledger.inputs / max(ledger.fuzz_spent_s, 1e-9):.0f} per s of "
-        f"CPU; with them damaged files, in this run {damaged.inputs.total()}: {dict(damaged.inputs)}; {ledger.motions} motions"
-    )
+def strangers() -> Figures:
+    """Forged permits and resets."""
     forged, reset = permits(100_000, 8), resets(20_000, 9)
     return {
-        "faults.fuzz_inputs": {"value": ledger.inputs, "unit": "1", "note": note},
-        "faults.fuzz_crashes": {
-            "value": len(ledger.crashes) + ledger.motions,
-            "unit": "1",
-            "note": "kinds of crash, and motions",
-        },
         "faults.forged_permits_accepted": {
             "value": sum(forged.accepted.values()),
             "unit": "1",
@@ -192,10 +190,46 @@ def fuzzing(ledger: Ledger, most: int, files: int, until_s: float) -> Figures:
     }
 
 
+def damaged(ledger: Ledger, files: int) -> Figures:
+    """Damaged files at every reader."""
+    report = fuzz_files.fuzz(files, FIRST_ROUND + ledger.runs)
+    ledger.inputs += report.inputs.total()
+    ledger.crashes |= report.crashes
+    ledger.save()
+    note = f"in this run: {dict(report.inputs)}; kinds of crash are in fuzz_crashes"
+    return {"faults.damaged_files": {"value": report.inputs.total(), "unit": "1", "note": note}}
+
+
+def fuzzing(ledger: Ledger, most: int, until_s: float) -> Figures:
+    """Malformed inputs at every core."""
+    while ledger.inputs < most and time.monotonic() < until_s:
+        report = fuzz(ROUND, FIRST_ROUND + 100 * ledger.rounds)
+        ledger.rounds += 1
+        ledger.inputs += report.inputs
+        ledger.motions += report.motions
+        ledger.fuzz_spent_s += report.seconds
+        ledger.crashes |= report.crashes
+        ledger.save()
+    for where, text in ledger.crashes.items():
+        print(f"CRASH {where}\n{text[-1500:]}", flush=True)
+    note = (
+        f"messages, requests and goals directly at six cores, in {ledger.rounds} rounds of the same code, and the damaged files; "
+        f"{ledger.motions} motions"
+    )
+    return {
+        "faults.fuzz_inputs": {"value": ledger.inputs, "unit": "1", "note": note},
+        "faults.fuzz_crashes": {
+            "value": len(ledger.crashes) + ledger.motions,
+            "unit": "1",
+            "note": "kinds of crash, and motions",
+        },
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     minutes = float(os.environ.get("LUMPER_BENCH_FAULT_MINUTES", "30"))
-    parser.add_argument("--minutes", type=float, default=minutes, help="time for seeds and fuzzing together")
+    parser.add_argument("--minutes", type=float, default=minutes, help="for seeds and fuzzing together, after the rest")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at once")
     parser.add_argument("--seeds", type=int, default=100_000)
     parser.add_argument("--fuzz", type=int, default=10_000_000)
@@ -207,11 +241,11 @@ def main() -> int:
     path = ROOT / "build" / "bench" / "faults.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     figures: Figures = {}
-    for part in (planted, lambda: kills(options.kills), lambda: memory(40)):
+    for part in (planted, lambda: kills(options.kills), strangers, lambda: damaged(ledger, options.files)):
         figures |= part()
         path.write_text(json.dumps(figures, indent=1) + "\n")
     begun_s, length_s = time.monotonic(), 60.0 * options.minutes
-    figures |= fuzzing(ledger, options.fuzz, options.files, begun_s + length_s / 3.0)
+    figures |= fuzzing(ledger, options.fuzz, begun_s + length_s / 3.0)
     figures |= seeds(ledger, options.seeds, begun_s + length_s, options.jobs)
     path.write_text(json.dumps(figures, indent=1) + "\n")
     for name, figure in figures.items():

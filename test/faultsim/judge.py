@@ -247,7 +247,9 @@ class Judge:
             return
         if first is not None and first != code:
             raise ViolationError(f"ends twice: request {effect.goal_id} had outcome {first}, now {code}")
-        self.outcomes.setdefault(effect.goal_id, code)
+        if first is not None:
+            return  # asked again: what it says is of then, another request may move the arm now
+        self.outcomes[effect.goal_id] = code
         stopped = code in (OutcomeCode.STOPPED_BY_SAFETY, OutcomeCode.CANCELLED)
         late = self.transport.troubled("joint_states", BROKER, SIM)
         if (stopped or effect.status is c.GoalStatus.CANCELED) and effect.goal_id in self.first_life and not late:

@@ -12,7 +12,14 @@ FILE = ROOT / "build" / "faults" / "ledger.json"
 
 def _sources() -> Iterator[Path]:
     """All that a seed's or an input's outcome may depend on."""
-    for pattern in ("src/*/lumper_*/**/*.py", "test/faultsim/*.py", "config/**/*", "msg/lumper_msgs/**/*"):
+    patterns = (
+        "src/*/lumper_*/**/*.py",
+        "native/*/*/**/*.?pp",
+        "test/faultsim/*.py",
+        "config/**/*",
+        "msg/lumper_msgs/**/*",
+    )
+    for pattern in patterns:
         yield from (path for path in sorted(ROOT.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts)
 
 

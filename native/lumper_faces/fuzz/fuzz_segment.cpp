@@ -1,5 +1,5 @@
-// A small picture of patches and damage, made from the input's bytes: nothing in it may read or write out of bounds, and
-// what comes out must be finite.
+// A small picture of patches and damage, made from the input's bytes: nothing in it may read or write out of bounds,
+// and what comes out must be finite.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
