@@ -31,7 +31,7 @@ OVERLAY := $(UNDERLAY) && . $(CURDIR)/install/local_setup.bash && export ROS_AUT
 COMPAT = $$(for p in tf2_msgs control_msgs; do found=; for d in $${AMENT_PREFIX_PATH//:/ }; do [ -e $$d/share/$$p/package.xml ] && found=1; done; [ $$found ] || echo msg/compat/$$p; done)
 SOURCES = $(shell find src msg native launch config requirements colcon.meta -type f -not -path '*/__pycache__/*' -not -path '*/test/*' -not -path '*/benchmark/*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help build demo test test-native test-python bench bench-core faults lint format clean
+.PHONY: help build demo test test-native test-python test-sanitized bench bench-core faults lint format clean
 
 help:
 	@echo "make demo   set up, build, unload a simulated trailer: CARTONS=60 SEED=1 LOAD=mixed|uniform|interlocked|leaning|jammed RATE=1.0 HEADLESS=1"
@@ -65,6 +65,13 @@ test-native: build
 
 test-python: build
 	@$(OVERLAY) && python -m pytest $(PYTEST_ARGS)
+
+# The planner core's C++ tests and fuzz targets under AddressSanitizer and UndefinedBehaviorSanitizer.
+test-sanitized: build
+	@$(OVERLAY) && cmake -S native/lumper_core -B build/sanitized -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DLUMPER_CORE_SANITIZE=ON \
+	  -DLUMPER_CORE_PYTHON=OFF > build/sanitized.log && ninja -C build/sanitized -j$(JOBS) >> build/sanitized.log \
+	  || { tail -n 60 build/sanitized.log; exit 1; }
+	@ctest --test-dir build/sanitized --output-on-failure --no-tests=error -j$(JOBS)
 
 bench: build
 	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS) --bench
