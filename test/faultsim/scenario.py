@@ -115,7 +115,7 @@ class Attendant:
             # What lies about, or in the way, is carried off; the load stays.
             for number in world.load.where(Place.FLOOR) or world.load.where(Place.PILE)[:1]:
                 world.load.take_away(number)
-        if question.code == OutcomeCode.UNKNOWN_AFTER_RESTART and world.load.held is not None:
+        if question.code.code == OutcomeCode.UNKNOWN_AFTER_RESTART and world.load.held is not None:
             world.load.boxes[world.load.held].place, world.load.held = Place.PERSON, None
         now_s = graph.now_of(PLANNER).system_s
         self._robot.nonce += 1

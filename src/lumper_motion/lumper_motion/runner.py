@@ -48,6 +48,8 @@ Codes = FollowJointTrajectory.Result
 SOFT_STOP_S = 2.5
 # A controller that does not end a cancelled goal by then is not waited for, if the arm stands.
 CANCEL_ANSWER_S = 1.5
+# An arm that nobody moves and that is not at rest by then is told to be just that.
+UNREST_S = 8.0
 FEEDBACK_PERIOD_S = 0.1
 # The valves open so long before the face is reached: vacuum must not take hold of a carton while the arm still moves.
 SUCTION_LEAD_S = -0.03
@@ -402,8 +404,16 @@ class Runner:
         if active.in_flight and waited > SOFT_STOP_S:
             self._drive.cancel(active)
         silent = active.in_flight and waited > SOFT_STOP_S + CANCEL_ANSWER_S
-        if (active.in_flight and not silent) or not self._senses.stands(now):
+        if active.in_flight and not silent:
             return
+        if not self._senses.stands(now):
+            joints = self._senses.joints
+            if waited < UNREST_S or joints is None or not self._senses.joints_fresh(now):
+                return
+            # Something presses on it: waiting longer would be for ever, and to say that it stands would be a lie.
+            speed_radps = float(np.abs(joints.velocity).max())
+            active.stop.code, active.stop.again = C.CONTROLLER_FAULT, False
+            active.stop.text += f"; the arm does not come to rest, {speed_radps:.3f} rad/s after {waited:.1f} s"
         stop, active.stop = active.stop, None
         active.in_flight = False
         if stop.again and active.replans < MAX_REPLANS and self.permission.valid:

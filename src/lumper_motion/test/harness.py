@@ -71,6 +71,7 @@ class World:
         self.scale = 1.0
         self.monitor_alive = True
         self.joints_alive = True
+        self.shaking_radps = 0.0
         self.gripper_alive = True
         self.seals = True
         self.zones = 0
@@ -209,7 +210,7 @@ class World:
         message = JointState(name=list(reversed(self.robot.joint_names)))
         message.header.stamp = to_time(self.ros_s())
         message.position = self.position[::-1].tolist()
-        message.velocity = self.velocity[::-1].tolist()
+        message.velocity = (self.velocity + self.shaking_radps)[::-1].tolist()
         return message
 
     def gripper_state(self) -> GripperState:

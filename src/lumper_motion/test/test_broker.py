@@ -184,6 +184,20 @@ def test_request_at_scale_zero_waits_for_speed(world: World) -> None:
     assert world.finish(scan) == C.NONE
 
 
+def test_an_arm_that_never_comes_to_rest_is_a_fault_and_not_a_wait_for_ever(world: World) -> None:
+    scan = world.send(world.goal(G.SCAN))
+    world.until(moving(world, B.STAGE_MOVE))
+    world.shaking_radps = 0.03
+    world.do(world.broker.cancel("motion/execute", scan, world.now()))
+    assert world.finish(scan) == C.CONTROLLER_FAULT
+    status, result = world.results[scan]
+    assert status is not GoalStatus.CANCELED
+    assert "does not come to rest, 0.03" in result.text
+    world.shaking_radps = 0.0
+    world.run(0.2)
+    assert world.ask(world.goal(G.SCAN)) == C.NONE
+
+
 def test_cancel_slows_down_on_the_path_and_ends_at_standstill(world: World) -> None:
     scan = world.send(world.goal(G.SCAN))
     world.until(moving(world, B.STAGE_MOVE))

@@ -209,3 +209,18 @@ def test_two_failing_cartons_are_asked_about_one_after_the_other() -> None:
     assert world.answer("take", list(second.carton_ids)).accepted
     result = ended(world, goal)
     assert result.delivered == 6 and result.assists == 2
+
+
+def test_what_hangs_on_the_gripper_unknown_is_asked_about_until_it_is_off() -> None:
+    world = FakeWorld({1: [1.9, 0.0, 0.15]})
+    world.held = [77]
+    goal = world.unload()
+    assert world.run(world.asked)
+    assert "take it off by hand" in world.questions[-1].text
+    assert world.answer("i_moved_it").accepted
+    assert world.run(world.asked), "it still hangs there, whatever the answer said"
+    assert "take it off by hand" in world.questions[-1].text
+    world.held = []
+    world._broker()
+    assert world.answer("i_moved_it").accepted
+    assert ended(world, goal).outcome.code == OutcomeCode.NONE
