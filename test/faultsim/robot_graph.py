@@ -53,11 +53,11 @@ def cause_table() -> Any:
 
 
 def camera_of(detector: str) -> dict[str, Any]:
-    """What the simulated camera must deliver: the robot's own resolution, and colour, where faces are found in clouds."""
-    if detector == "detections":
-        return {}
-    camera = robot_files()[0].raw["camera"]
-    return {"camera_width_px": camera["width_px"], "camera_height_px": camera["height_px"], "camera_rgb": True}
+    """Parameters of the simulated camera for a detector, as in the launch file."""
+    import yaml
+
+    given = yaml.safe_load((CONFIG / "camera" / f"{detector}.yaml").read_text())
+    return dict(given["/**"]["ros__parameters"])
 
 
 class Client(c.Core):
