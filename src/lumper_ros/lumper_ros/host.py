@@ -534,7 +534,8 @@ def run_core(
     finally:
         sys.stdout.flush()
         spinner.close(*([] if node is None else [node]))
-        rclpy.try_shutdown()
+        # There is no handler of its to take out, and doing so opens a moment in which a signal kills.
+        rclpy.try_shutdown(uninstall_handlers=False)
         if worker is not None:
             worker.close()
         if threading.current_thread() is threading.main_thread():
