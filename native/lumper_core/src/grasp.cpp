@@ -90,9 +90,10 @@ bool meets(const std::vector<std::pair<Vec3, Vec3>>& unknown, const Vec3& low, c
   return false;
 }
 
-/// Where the pad's middle is tried beside the face's along one side of it, in quarters of a zone: as far as at least
-/// one zone stays on it; on a face that is smaller than the pad also where the pad just clears what stands out beside
-/// either edge.
+/// Where the pad's middle is tried beside the face's along one side of it, in quarters of a zone: as far as the middle
+/// of at least one zone stays on the face's; on a face that is smaller than the pad also where the pad just clears what
+/// stands out beside either edge, and on until its last zone would leave the face (a narrow carton at the trailer's
+/// wall).
 std::vector<double> shifts(int zones, double cell_m, double pad_m, double face_m, double clearance_m) {
   std::vector<double> result;
   const int most = 2 * (zones - 1);
@@ -101,8 +102,13 @@ std::vector<double> shifts(int zones, double cell_m, double pad_m, double face_m
   }
   const double flush_m = 0.5 * (pad_m - face_m) + clearance_m - 0.9 * kOverlap_m;
   if (face_m < pad_m) {
+    const double farthest = most + std::max(0.0, 0.5 * (face_m - cell_m)) / (0.25 * cell_m);
     for (const double side : {-1.0, 1.0}) {
       result.push_back(side * flush_m / (0.25 * cell_m));
+      for (double shift = most + 1.0; shift < farthest; ++shift) {
+        result.push_back(side * shift);
+      }
+      result.push_back(side * farthest);
     }
   }
   return result;

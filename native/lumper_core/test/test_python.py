@@ -34,6 +34,23 @@ def wall() -> NDArray[np.void]:
     )
 
 
+@settings(deadline=None)
+@given(
+    width_m=st.floats(0.17, 0.61),
+    height_m=st.floats(0.15, 0.45),
+    gap_m=st.floats(0.0, 0.05),
+    low_m=st.floats(0.0, 1.2),
+    side=st.sampled_from((-1.0, 1.0)),
+)
+def test_a_carton_at_the_wall_can_be_held(
+    width_m: float, height_m: float, gap_m: float, low_m: float, side: float
+) -> None:
+    """However narrow: the pad then stands out beside it on the free side, as far as one zone stays on the face."""
+    planner = lumper_core.Planner(trailer=lumper_core.Trailer(width_m=2.5, height_m=2.7, length_m=7.0))
+    at = (6.7, side * (1.25 - gap_m - width_m / 2.0), low_m + height_m / 2.0)
+    assert len(planner.grasps(boxes_of((at, (0.4, width_m, height_m)))))
+
+
 @pytest.mark.parametrize("kind", walls.KINDS)
 def test_agrees_with_a_linear_program_and_every_proof_verifies(kind: str) -> None:
     boxes = walls.generate(kind, 30, 3)
