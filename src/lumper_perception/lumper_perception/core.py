@@ -1,6 +1,7 @@
 """Logic of perception_intake: messages in, one tracked and versioned Wall out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from lumper_msgs.msg import Wall
 
 from lumper_perception.arm import ArmHistory
 from lumper_perception.boxes import Array, Bools, Boxes, Faces
-from lumper_perception.evidence import Cloud, face_evidence, fit_intrinsics, free_of_robot
+from lumper_perception.evidence import Cloud, behind_robot, face_evidence, fit_intrinsics, free_of_robot
 from lumper_perception.hold import GripperStory
 from lumper_perception.hypotheses import boxes_of
 from lumper_perception.inputs import Inputs, Taken
@@ -25,6 +26,9 @@ from lumper_ros.robot import Robot, Trailer
 from lumper_ros.tf import TransformBuffer, TransformError
 
 IDS_RESERVED = 1000
+# A face that the robot cuts holds pixels of the robot: its plane is known no better (standard deviations).
+PART_SIGMA_M = 0.01
+PART_SIGMA_RAD = 0.05
 VERSIONS_RESERVED = 100_000
 
 Segmenter = Callable[[Cloud, Any, Intrinsics, Array], Faces]
@@ -241,10 +245,12 @@ class PerceptionIntake(Core):
         if self_found:
             # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
             faces = faces.take(free_of_robot(faces.centre, arm, None))
-        boxes = boxes_of(faces)
-        boxes = boxes.take(self._of_interest(boxes, base))
         if tool is not None:
             self._tracker.carry(tool)
+        if self_found:
+            faces = self._beside_robot(faces, view)
+        boxes = boxes_of(faces)
+        boxes = boxes.take(self._of_interest(boxes, base))
         before = self._now_picture()
         touched = self._story.explain(
             before,
@@ -262,6 +268,19 @@ class PerceptionIntake(Core):
         self._coverage_seen = coverage
         self._picture = None
         return [*self._reported(report, now), *self._publish(now)]
+
+    def _beside_robot(self, faces: Faces, view: View) -> Faces:
+        """Faces found in a cloud, those that the robot's outline cuts taken for what they are: parts of cartons known."""
+        cut = behind_robot(faces, view, self._tracker.held_boxes())
+        part = cut.any(axis=1)
+        known = self._tracker.part_of_known(faces.centre, faces.rotation[:, :, 2])
+        faces = replace(
+            faces,
+            hidden=faces.hidden | cut,
+            position_sigma=np.where(part, np.maximum(faces.position_sigma, PART_SIGMA_M), faces.position_sigma),
+            rotation_sigma=np.where(part, np.maximum(faces.rotation_sigma, PART_SIGMA_RAD), faces.rotation_sigma),
+        )
+        return faces.take(~part | known)
 
     def _of_interest(self, boxes: Boxes, base: Array) -> Bools:
         """Boxes inside the trailer and not on the robot's own conveyor."""

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumper_perception.boxes import Array, Bools
-from lumper_perception.track import Assumed, Track, TrackState
-from lumper_perception.view import Capsules, Intrinsics, View, segment_distances
+from lumper_perception.boxes import Array, Bools, Faces
+from lumper_perception.track import Assumed, Track, TrackState, TrackTable
+from lumper_perception.view import Capsules, Intrinsics, View, cut_by_boxes, segment_distances
 from lumper_ros.convert import inverse
 
 Cloud = NDArray[np.float32]
+
+
+# A side is looked at so far outside, m, at three places along it (fractions of half its length, with 0.7).
+BESIDE_SIDE_M = 0.03
+_ALONG_SIDE = np.array([-1.0, 0.0, 1.0])
+# So much wider than its capsules the robot's outline may be: hoses, cups, and the time between joint states and exposure, m.
+ROBOT_OUTLINE_M = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,25 @@ def free_of_robot(points: Array, arm: Capsules, held_at: Array | None, held_radi
     if held_at is not None:
         good &= np.linalg.norm(points - held_at, axis=1) > held_radius_m
     return good
+
+
+def behind_robot(faces: Faces, view: View, held: TrackTable) -> Bools:
+    """(N, 4) sides of faces (trailer), as in `Faces.hidden`, beside which the arm or what it holds stands before the view.
+
+    There a face ends where the robot's outline cuts it, not where the carton ends.
+    """
+    axes = np.swapaxes(faces.rotation[:, :, :2], 1, 2)
+    half = faces.size[:, :, None] / 2.0
+    out, along = (half + BESIDE_SIDE_M) * axes, 0.7 * half * axes
+    sides = np.stack([-out[:, 0], out[:, 0], -out[:, 1], out[:, 1]], axis=1)
+    slides = np.stack([along[:, 1], along[:, 1], along[:, 0], along[:, 0]], axis=1)
+    points = faces.centre[:, None, None, :] + sides[:, :, None, :] + slides[:, :, None, :] * _ALONG_SIDE[:, None]
+    flat = points.reshape(-1, 3)
+    cut = view.behind_arm(flat, ROBOT_OUTLINE_M)
+    nobody = np.full(len(flat), len(held.centre))
+    # What is held sways on the cups.
+    cut |= cut_by_boxes(view.origin, flat, held.centre, held.rotation, held.size + 2.0 * ROBOT_OUTLINE_M, nobody)
+    return np.asarray(cut.reshape(len(faces), 4, -1).any(axis=2))
 
 
 def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed: Assumed) -> list[FaceEvidence]:

@@ -26,6 +26,8 @@ LEAST_VAR_RAD2 = (1.0e-3) ** 2
 SLACK_M = 0.006
 SLACK_RAD = 0.03
 CONSISTENT_AFTER = 2
+# What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
+RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
 
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
@@ -119,10 +121,13 @@ class Track:
         noise = np.where(both, z.sigma, 0.0)
         firm = both & ~self.loose
         turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
-        strange = bool((np.abs(innovation) > 3.0 * np.sqrt(self.var + noise**2) + SLACK_M)[firm].any())
-        strange |= (
-            float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
-        )
+        limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
+        off = firm & (np.abs(innovation) > limit)
+        turned = float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
+        strange = bool(off.any()) or turned
+        grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
+        resized = bool(grown.any())
+        in_place = not turned and not (off & z.seen).any()
         self._noticed(z, stamp_s)
         if strange and not self.id:
             # Not yet a carton: only pictures that agree make it one.
@@ -131,10 +136,13 @@ class Track:
             return False
         if strange:
             self.suspect += 1
-            if self.suspect < CONSISTENT_AFTER:
+            if self.suspect < (RESIZED_AFTER if resized else CONSISTENT_AFTER):
                 return False
             self._set_anew(z)
             self.suspect = 0
+            if resized and in_place:
+                self.rest()
+                return False
             return True
         self.suspect = 0
         gain = np.where(firm, self.var / (self.var + noise**2 + 1e-12), 0.0)
@@ -169,8 +177,10 @@ class Track:
             low, high = axis, axis + 3
             if both[low] != both[high]:
                 # One side was seen to move: the other goes with it, unless it was measured itself.
+                # The end of another face, where both ends were known, tells of the size.
                 seen_side, other = (low, high) if both[low] else (high, low)
-                if known[other] and not (measured[other] and not z.bound[other]):
+                tells_place = z.seen[seen_side] or self.loose[other]
+                if tells_place and known[other] and not (measured[other] and not z.bound[other]):
                     self.offset[other] += z.offset[seen_side] - self.offset[seen_side]
         take = measured & ~z.bound
         self.offset = np.where(take, z.offset, self.offset)

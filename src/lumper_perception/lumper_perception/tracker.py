@@ -7,7 +7,7 @@ import numpy as np
 
 from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
-from lumper_perception.track import Assumed, Track, TrackState, birth, stacked
+from lumper_perception.track import Assumed, Track, TrackState, TrackTable, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
 
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
@@ -200,7 +200,7 @@ class Tracker:
 
     def _birth(self, boxes: Boxes, unused: list[int], stamp_s: float) -> None:
         low, high = self.limits.min_size_m, self.limits.max_size_m
-        inside = self._part_of_known(boxes)
+        inside = self.part_of_known(boxes.face_centre(), boxes.normal())
         for box in unused:
             extent = boxes.offset[box, 3:] - boxes.offset[box, :3]
             known = extent[np.isfinite(extent)]
@@ -220,13 +220,13 @@ class Tracker:
         # The arm moves between joint states and exposure, and the load sways on the cups.
         return np.asarray((np.abs(local) < table.size[None] / 2.0 + HELD_MARGIN_M).all(axis=2).any(axis=1))
 
-    def _part_of_known(self, boxes: Boxes) -> Bools:
-        """(M,) boxes whose face lies on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
+    def part_of_known(self, centre: Array, normal: Array) -> Bools:
+        """(M,) faces (trailer) that lie on or in a known carton: where the arm cuts a face in two, both parts are that one's."""
         known = self._standing()
-        if not known or not len(boxes):
-            return np.zeros(len(boxes), dtype=bool)
+        if not known or not len(centre):
+            return np.zeros(len(centre), dtype=bool)
         table = stacked(known, self.assumed_depth())
-        point = boxes.face_centre() - 0.03 * boxes.normal()
+        point = centre - 0.03 * normal
         local = np.einsum("nji,pnj->pni", table.rotation, point[:, None, :] - table.centre[None])
         return np.asarray((np.abs(local) < table.size[None] / 2.0 + 0.015).all(axis=2).any(axis=1))
 
@@ -374,6 +374,10 @@ class Tracker:
     def holds(self, carton_id: int) -> bool:
         """Whether this carton is known to hang on the gripper."""
         return any(track.id == carton_id and track.state is TrackState.HELD for track in self.tracks)
+
+    def held_boxes(self) -> TrackTable:
+        """What hangs on the gripper."""
+        return stacked([track for track in self.tracks if track.state is TrackState.HELD], self.assumed_depth())
 
     def _against(self, tool: Array) -> Track | None:
         """What lies just before the cups (4x4 tool0 to trailer)."""

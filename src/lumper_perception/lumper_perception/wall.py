@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from geometry_msgs.msg import Pose
 from lumper_msgs.msg import Box, Carton, Wall
+from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
-from lumper_ros.convert import to_point, to_pose, to_time, to_vector3
+from lumper_ros.convert import to_point, to_quaternion, to_time, to_vector3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class WallBook:
         wall.version = self.version
         wall.status = status
         wall.text = text
-        wall.cartons = [self._carton(now, index) for index in range(len(now.tracks))]
+        wall.cartons = self._cartons(now)
         wall.removed_ids = self._removed
         wall.moved_ids = self._moved
         wall.unknown_space = [Box(min_m=to_point(low), max_m=to_point(high)) for low, high in unknown]
@@ -140,20 +142,27 @@ class WallBook:
         wall.back_wall_x_m = back_wall_x_m
         return wall
 
-    def _carton(self, now: Picture, index: int) -> Carton:
+    def _cartons(self, now: Picture) -> list[Carton]:
+        if not now.tracks:
+            return []
+        # Of all at once: one call for each costs more than everything else in the message.
+        quaternions = Rotation.from_matrix(now.rotation).as_quat()
+        turn_2 = now.rotation**2
+        ids = [track.id for track in now.tracks]
+        return [self._carton(now, index, quaternions[index], turn_2[index], ids) for index in range(len(now.tracks))]
+
+    def _carton(self, now: Picture, index: int, quaternion: Array, turn_2: Array, ids: list[int]) -> Carton:
         track = now.tracks[index]
         limits = self._limits
         size = now.size[index]
         carton = Carton()
         carton.id = track.id
         carton.state = _state(track, bool(now.floor[index]))
-        pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = now.rotation[index], now.centre[index]
-        carton.pose = to_pose(pose)
+        carton.pose = Pose(position=to_point(now.centre[index]), orientation=to_quaternion(quaternion))
         carton.size_m = to_vector3(size)
         carton.size_unknown = track.unknown_axes()
         along, size_sigma = _sigmas(track)
-        across = np.sqrt(np.einsum("ij,j->i", now.rotation[index] ** 2, along**2))
+        across = np.sqrt(turn_2 @ along**2)
         turn = float(np.sqrt(track.rotation_var))
         carton.pose_sigma = [*across.tolist(), turn, turn, turn]
         carton.size_sigma_m = size_sigma.tolist()
@@ -166,7 +175,6 @@ class WallBook:
         carton.friction = limits.friction
         carton.confidence = float(np.clip(track.confidence * (1.0 - 0.5 ** min(track.times_seen, 8)), 0.0, 1.0))
         carton.visible_faces = track.visible_faces()
-        ids = [other.id for other in now.tracks]
         carton.supported_by = [ids[i] for i in np.flatnonzero(now.relation.supports[:, index])]
         carton.supports = [ids[i] for i in np.flatnonzero(now.relation.supports[index])]
         carton.neighbours = [ids[i] for i in np.flatnonzero(now.relation.beside[index])]

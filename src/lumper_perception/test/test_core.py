@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, Wall
-from perception_scenes import LENGTH_M, Load, Renderer, camera_pose, detect, wall
+from perception_scenes import CAMERA, LENGTH_M, Load, Renderer, camera_pose, detect, wall
 from std_msgs.msg import Header
 
+from lumper_perception.boxes import Faces
+from lumper_perception.evidence import behind_robot
+from lumper_perception.track import Assumed, stacked
+from lumper_perception.view import Capsules, View
 from lumper_ros import cloud as clouds
 from lumper_ros.convert import to_time
 
@@ -419,3 +423,35 @@ def test_new_cartons_behind_get_new_ids(rig):
     assert len(now) == len(world.load.key)
     assert now - known
     assert not [e for e in world.rig.events if e.code == "perception.moved_untouched"]
+
+
+def test_a_face_parted_otherwise_for_a_few_pictures_has_not_moved(rig):
+    rig = rig().start()
+    load = Load(np.array([[4.0, 0.0, 0.25]]), np.array([[0.4, 0.5, 0.5]]), np.eye(3)[None], np.array([1]))
+    world = World(rig, load)
+    world.see(8)
+    before = rig.wall.cartons[0]
+    # The right fifth of its front is read as another's; its plane stays where it is.
+    world.load = Load(np.array([[4.0, 0.05, 0.25]]), np.array([[0.4, 0.4, 0.5]]), np.eye(3)[None], np.array([1]))
+    world.see(4)
+    assert not any(wall.moved_ids for wall in rig.walls)
+    kept = next(c for c in rig.wall.cartons if c.id == before.id)
+    assert kept.size_m.y == pytest.approx(before.size_m.y, abs=0.02)
+
+
+def test_sides_beside_the_arm_are_bounds():
+    none = np.zeros((0, 3))
+    nothing = stacked([], Assumed(0.35))
+    arm = Capsules(np.array([[3.0, 0.28, 0.0]]), np.array([[3.0, 0.28, 3.0]]), np.array([0.05]))
+    view = View(camera_pose(2.0), CAMERA, arm)
+    # A front that looks back at the camera; the arm stands upright in the line of sight to its edge towards +y.
+    face = Faces(
+        np.array([[4.0, 0.15, 1.2]]),
+        np.array([[[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]),
+        np.array([[0.5, 0.4]]),
+        *(np.full(1, 0.1) for _ in range(6)),
+        np.zeros((1, 4), dtype=bool),
+    )
+    assert behind_robot(face, View(camera_pose(2.0), CAMERA, Capsules(none, none, np.zeros(0))), nothing).sum() == 0
+    cut = behind_robot(face, view, nothing)[0]
+    assert cut[0] and not cut[1]
