@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "faultsim"))
 
 import fuzz_files  # noqa: E402
-from fuzz import fuzz  # noqa: E402
+from fuzz import fuzz, show  # noqa: E402
 from hostile import permits, resets  # noqa: E402
 from ledger import Ledger, load  # noqa: E402
 from mutants import MUTANTS, SEEDS, hunt  # noqa: E402
@@ -210,8 +210,7 @@ def fuzzing(ledger: Ledger, most: int, until_s: float) -> Figures:
         ledger.fuzz_spent_s += report.seconds
         ledger.crashes |= report.crashes
         ledger.save()
-    for where, text in ledger.crashes.items():
-        print(f"CRASH {where}\n{text[-1500:]}", flush=True)
+    show(ledger.crashes)
     note = (
         f"messages, requests and goals directly at six cores, in {ledger.rounds} rounds of the same code, and the damaged files; "
         f"{ledger.motions} motions"

@@ -168,6 +168,12 @@ class Fuzzer:
         return self._core.computed(tag, result, self._now())
 
 
+def show(crashes: dict[str, str]) -> None:
+    """Print the end of each kind of crash."""
+    for where, text in crashes.items():
+        print(f"CRASH {where}\n{text[-1500:]}", flush=True)
+
+
 def fuzz(count: int, seed: int, shares: dict[str, float] | None = None) -> Report:
     """`count` inputs, shared among the cores by `shares`."""
     report, templates = Report(), captured()
@@ -190,8 +196,7 @@ def main() -> int:
     options = parser.parse_args()
     print(f"seed {options.seed}")
     report = fuzz(options.count, options.seed)
-    for where, text in report.crashes.items():
-        print(f"CRASH {where}\n{text[-1500:]}")
+    show(report.crashes)
     print(
         f"{report.inputs} inputs {dict(report.by_core)} in {report.seconds:.0f} s CPU, "
         f"{report.inputs / max(report.seconds, 1e-9):.0f} per s: {len(report.crashes)} kinds of crash, {report.motions} motions"

@@ -24,6 +24,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import yaml
+from fuzz import show
 from robot_graph import CONFIG, FILES, ROOT
 
 from lumper_bringup.launch_plan import Plan
@@ -297,8 +298,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     report = fuzz(options.count, options.seed)
-    for where, text in report.crashes.items():
-        print(f"CRASH {where}\n{text[-1500:]}")
+    show(report.crashes)
     print(
         f"seed {options.seed}: {report.inputs.total()} files {dict(report.inputs)}, refused {dict(report.refused)}, in "
         f"{report.seconds:.0f} s CPU: {len(report.crashes)} kinds of crash"

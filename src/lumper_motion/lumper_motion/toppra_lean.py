@@ -1,12 +1,9 @@
-"""TOPPRA without its plots and its set-up: it imports pyplot together with itself, 40 % of the time that the broker takes to start,
-and spends more on describing a problem than on solving it.
-
-Its linear programs (Seidel's algorithm) are used as they are; the two passes over them are those of TOPPRA (Pham & Pham 2018, doi
-10.1109/TRO.2018.2819195) for limits that are the same in both directions, from standstill to standstill.
+"""TOPPRA (Pham & Pham 2018, doi 10.1109/TRO.2018.2819195) without its plots and its set-up: it imports pyplot together with itself,
+40 % of the time that the broker takes to start, and spends more on describing a problem than on solving it.
 """
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +15,8 @@ if "matplotlib" in _PLOTTING:
 sys.modules.update(_PLOTTING)
 try:
     import toppra
+    from toppra.algorithm import TOPPRA
     from toppra.constraint.linear_constraint import LinearConstraint, canlinear_colloc_to_interpolate
-    from toppra.solverwrapper.cy_seidel_solverwrapper import seidelWrapper
 finally:
     # Whoever plots gets the real ones.
     for _name in _PLOTTING:
@@ -28,9 +25,6 @@ finally:
 Array = NDArray[np.float64]
 
 toppra.setup_logging("ERROR")
-
-# A step that rounding would make infeasible is made by so much slower (in the square of ds/dt), and tried again so often.
-TINY, TRIES = 1e-8, 10
 
 
 class _Problem(LinearConstraint):
@@ -66,30 +60,9 @@ def fastest(grid: Array, first: Array, second: Array, limit: Array, rate_max: Ar
         limit: (m,) largest |d2q/dt2|.
         rate_max: (n,) largest ds/dt.
     """
-    solver = seidelWrapper([_Problem(grid, first, second, limit, rate_max**2)], None, grid)
-    step = 2.0 * np.diff(grid)
-    n = len(step)
-    # Squares of ds/dt from which the end can still be reached; with such limits, from 0 on.
-    most = np.zeros(n + 1)
-    slowly = np.array([1e-9, -1.0])
-    solver.setup_solver()
-    for i in range(n - 1, -1, -1):
-        most[i] = solver.solve_stagewise_optim(i, None, slowly, np.nan, np.nan, 0.0, most[i + 1])[1]
-    if not np.isfinite(most).all():
-        return None
-    x = np.zeros(n + 1)
-    for i in range(n):
-        goal = np.array([-step[i], -1.0])
-        for _ in range(TRIES):
-            u = solver.solve_stagewise_optim(i, None, goal, x[i], x[i], 0.0, most[i + 1])[0]
-            if np.isfinite(u):
-                break
-            x[i] = max(0.0, x[i] - TINY)
-        else:
-            return None
-        x[i + 1] = min(most[i + 1], max(0.0, x[i] + step[i] * u - TINY))
-    solver.close_solver()
-    return np.sqrt(x)
-
-
-__all__ = ["fastest"]
+    # Of the path itself the algorithm only wants to know from where to where it goes.
+    path = SimpleNamespace(path_interval=(grid[0], grid[-1]))
+    problem = _Problem(grid, first, second, limit, rate_max**2)
+    timing = TOPPRA([problem], path, gridpoints=grid, solver_wrapper="seidel")
+    _, rates, _ = timing.compute_parameterization(0.0, 0.0)
+    return None if rates is None or np.isnan(rates).any() else np.asarray(rates)

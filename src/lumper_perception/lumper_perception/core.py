@@ -26,10 +26,10 @@ from lumper_ros.robot import Robot, Trailer
 from lumper_ros.tf import TransformBuffer, TransformError
 
 IDS_RESERVED = 1000
+VERSIONS_RESERVED = 100_000
 # A face that the robot cuts holds pixels of the robot: its plane is known no better (standard deviations).
 PART_SIGMA_M = 0.01
 PART_SIGMA_RAD = 0.05
-VERSIONS_RESERVED = 100_000
 
 Segmenter = Callable[[Cloud, Any, Intrinsics, Array], Faces]
 

@@ -155,17 +155,20 @@ def ask_carton(unloading: Unloading, code: int, carton_ids: Sequence[int], why: 
         return
     name = _names(carton_ids)
     around = _around(unloading, carton_ids)
+    which = (0, 0) if len(carton_ids) == 1 else (1, 1)
     options = [
         option("take", f"try {name} again", carton_ids),
         option("skip", f"leave {name}", carton_ids, default=True),
-        option("treat_as_two", f"{name} is two cartons", carton_ids)
-        if len(carton_ids) == 1
-        else option("treat_as_two", "one of these is two cartons", carton_ids, choose=(1, 1)),
-        *(
-            [option("treat_as_one", f"{name} and others are one carton", around, choose=(2, MOST_AS_ONE))]
-            if len(around) > 1
-            else []
+        option(
+            "treat_as_two",
+            f"{name}: one of them is two" if any(which) else f"{name} is two cartons",
+            carton_ids,
+            choose=which,
         ),
+    ]
+    if len(around) > 1:
+        options.append(option("treat_as_one", f"{name} and others are one carton", around, choose=(2, MOST_AS_ONE)))
+    options += [
         option("i_moved_it", f"I have moved {name}: look again", carton_ids),
         option("drive_back", "drive back a little, then try again", carton_ids),
         option("look_again", "look again, then try again", carton_ids),

@@ -24,9 +24,8 @@ class OpenQuestion:
     question_id: str
     code: int
     text: str
-    options: list[
-        dict[str, Any]
-    ]  # AssistOption fields ("choose": its min and max), and "pick": plain PlannedPick where the option has one
+    # AssistOption fields ("choose": its min and max), and "pick": plain PlannedPick where the option has one.
+    options: list[dict[str, Any]]
     carton_ids: list[int]
     wall_version: int
     plan_id: str
@@ -137,9 +136,8 @@ def job_from_record(record: Mapping[str, Any]) -> JobRecord:
         values["question"] = OpenQuestion(**values["question"])
     values["waiting_questions"] = [OpenQuestion(**item) for item in values.get("waiting_questions", ())]
     job = JobRecord(**values)
-    for question in job.questions():
-        for option in question.options:
-            option["choose"]
+    if any("choose" not in option for question in job.questions() for option in question.options):
+        raise KeyError("options of a question lack 'choose'")
     return job
 
 

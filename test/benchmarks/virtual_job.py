@@ -1,0 +1,37 @@
+"""One job of the whole robot against the physics in virtual time, in a process of its own, for the benchmarks that count cartons."""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_COUNTS = re.compile(r"Counts\(total=(\d+), delivered=(\d+), on_conveyor=(\d+), .*falls=(\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the physics counted at the end, the job's own last words, and everything that was printed."""
+
+    total: int
+    arrived: int  # left the conveyor's end, or lie on it
+    falls: int
+    outcome: str
+    output: str
+
+
+def run(limit_s: float, *words: str) -> Job:
+    """Arguments as of test/faultsim/robot_graph.py; limit_s in virtual seconds.
+
+    Raises:
+        SystemExit: it ended without a count; with the end of what it said.
+    """
+    command = [sys.executable, "test/faultsim/robot_graph.py", "--quiet", "--limit", str(limit_s), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    found = _COUNTS.search(done.stdout)
+    if found is None:
+        raise SystemExit(f"no result of {' '.join(words)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    total, delivered, on_conveyor, falls = map(int, found.groups())
+    outcome = done.stdout[found.end() :].splitlines()[1][:160]
+    return Job(total, delivered + on_conveyor, falls, outcome, done.stdout)
