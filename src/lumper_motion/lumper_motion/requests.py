@@ -40,7 +40,7 @@ class Happening(Enum):
     GRIP_AGAIN = "the gripper does not hold; try another way"
     LET_GO = "the load is released"
     STOP = "permit lost, cancelled, preempted, overdue, fault, carton lost or wall changed"
-    STANDS_END = "standstill measured; the outcome is told"
+    STANDS_END = "standstill measured, or none in time; the outcome is told"
     STANDS_AGAIN = "standstill measured; the stage is planned again from here"
 
 
