@@ -199,18 +199,24 @@ class Host:
             endpoints.clear()
         self._store = None
 
-        def close(turns: int) -> None:
+        def later(turns: int) -> None:
             # Results that the core just gave leave in the next turns of the loop; their server must live so long.
             if turns:
-                self._spinner.call_soon(lambda: close(turns - 1))
-                return
+                self._spinner.call_soon(lambda: later(turns - 1))
+            else:
+                self._spinner.call_apart(close)
+
+        def close() -> None:
             for step in undo:
                 with contextlib.suppress(Exception):
                     step()
             if computing is not None:
                 computing.shutdown(wait=False, cancel_futures=True)
 
-        close(5 if self._spinner.spinning else 0)
+        if self._spinner.spinning:
+            later(5)
+        else:
+            close()
 
     def _later(self, undo: Callable[..., object], *args: Any) -> None:
         self._cleanup.append(lambda: undo(*args))

@@ -4,6 +4,7 @@ import gc
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from rclpy.context import Context
@@ -18,8 +19,12 @@ class Spinner:
     a future completes does neither."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self.executor: Executor = EventsExecutor(context=context)
-        self._stop: Future[None] = Future(executor=self.executor)
+        self._turn: Future[None] = Future(executor=self.executor)
+        self._soon: deque[Callable[[], None]] = deque()
+        self._apart: deque[Callable[[], None]] = deque()
+        self._stopped = False
         self.spinning = False
 
     def add(self, node: Node) -> None:
@@ -35,13 +40,47 @@ class Spinner:
 
     def stop(self) -> None:
         """End `spin`; callable from any thread and from signal handlers."""
-        if not self._stop.done():
-            self._stop.set_result(None)
-            self.executor.wake()
+        self._stopped = True
+        self._end_turn()
 
     def call_soon(self, function: Callable[[], None]) -> None:
         """Run `function` on the executor's thread; callable from any thread."""
-        self.executor.create_task(function)
+        self._soon.append(function)
+        self.executor.create_task(self._run_soon)
+
+    def call_apart(self, function: Callable[[], None]) -> None:
+        """Run `function` on the spinning thread while no callback is registered: for what destroys endpoints.
+
+        An event of an action client or server that is still queued when its entity goes is dropped by `EventsExecutor`
+        without the interpreter's lock, and the process dies. So the queue goes with the entity: the nodes move to a new
+        executor, which is told by the middleware of all that is unread. Coroutines that wait for something stay behind.
+        """
+        self._apart.append(function)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        turn = self._turn
+        if not turn.done():
+            turn.set_result(None)
+            self.executor.wake()
+
+    def _run_soon(self) -> None:
+        if self._soon:
+            self._soon.popleft()()
+
+    def _change_executor(self) -> None:
+        # What was taken from the middleware waits in the queue as a task: without a deadline to wait for, it is run empty.
+        self.executor.spin_until_future_complete(Future(executor=self.executor), 0.0)
+        nodes = self.executor.get_nodes()
+        self.executor.shutdown()
+        while self._apart:
+            self._apart.popleft()()
+        self.executor = EventsExecutor(context=self._context)
+        for node in nodes:
+            self.executor.add_node(node)
+        # Posted to the old executor, or about to be: an empty turn does no harm.
+        for _ in range(len(self._soon)):
+            self.executor.create_task(self._run_soon)
 
     def spin(self) -> None:
         """Run callbacks until `stop` or SIGINT or SIGTERM."""
@@ -65,8 +104,12 @@ class Spinner:
         gc.freeze()
         self.spinning = True
         try:
-            while not self._stop.done():
-                self.executor.spin_until_future_complete(self._stop, 1e5)
+            while not self._stopped:
+                self._turn = turn = Future(executor=self.executor)
+                if not self._stopped and not self._apart:
+                    self.executor.spin_until_future_complete(turn, 1e5)
+                if self._apart:
+                    self._change_executor()
         finally:
             self.spinning = False
             if main:

@@ -215,6 +215,24 @@ def test_a_goal_whose_server_dies_ends_as_lost_even_when_another_takes_its_place
     assert wait(lambda: planner.of("result"))[0][2] is c.GoalStatus.LOST
 
 
+def test_endpoints_close_under_a_flood_of_their_events(rig: Rig) -> None:
+    planner, broker, planner_host, broker_host = two(rig)
+    for n in range(10):
+        goal_id = send(planner_host)
+        wait(lambda n=n: len(planner.of("accepted")) == n + 1)
+        told = tuple(c.Feedback(EXECUTE, goal_id, ExecuteMotion.Feedback(stage=k % 5)) for k in range(30))
+        for _ in range(4):
+            broker_host.inject(lambda core, now, told=told: told)
+        rig.on_loop(planner_host.stop)
+        for _ in range(4):
+            broker_host.inject(lambda core, now, told=told: told)
+        end = (c.FinishGoal(EXECUTE, goal_id, c.GoalStatus.ABORTED, ExecuteMotion.Result()),)
+        broker_host.inject(lambda core, now, end=end: end)
+        rig.on_loop(lambda: None)
+        rig.on_loop(planner_host.start)
+    assert len(broker.of("goal")) == 10
+
+
 def test_services_are_answered_by_the_core(rig: Rig) -> None:
     planner, _, _, _ = two(rig)
     planner.answers["service"] = lambda name, request: (
