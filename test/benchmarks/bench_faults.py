@@ -123,7 +123,7 @@ def seeds(ledger: Ledger, most: int, until_s: float, jobs: int) -> Figures:
     )
     return {
         "faults.clean_seeds": {"value": ledger.seeds - len(ledger.failed), "unit": "1", "note": note},
-        "safety.injections_without_violation": {
+        "faults.light_faults_injected": {
             "value": ledger.injected,
             "unit": "1",
             "note": "faults in those clean seeds, in the light trailer of the fault simulator, not against the physics",

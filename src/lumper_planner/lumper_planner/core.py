@@ -22,7 +22,7 @@ from lumper_planner.record import (
 from lumper_planner.reports import request_message, result_of
 from lumper_planner.tree import build_tree, run_tree
 from lumper_planner.unloading import Choice, Choose, Unloading
-from lumper_ros.auth import CommandVerifier
+from lumper_ros.auth import CommandVerifier, MonitorFeed
 from lumper_ros.core import (
     NOTHING,
     CancelGoal,
@@ -58,6 +58,7 @@ class UnloadPlanner(Core):
         self._parameters = parameters
         self._key = key
         self._u = Unloading(parameters, choose)
+        self._u.world.monitor = MonitorFeed(key)
         self._tree = build_tree(self._u)
         self._jobs = Jobs(self._u)
         self._desk = Desk(self._u, self._jobs)

@@ -9,6 +9,7 @@ import numpy as np
 from lumper_msgs.msg import BrokerState, ConveyorState, SafetyState, Wall
 from numpy.typing import NDArray
 
+from lumper_ros.auth import MonitorFeed
 from lumper_ros.convert import pose_fault, seconds
 from lumper_ros.core import Diagnose, Effect, Now
 
@@ -132,6 +133,7 @@ class World:
 
     wall: Wall | None = None
     picture: Picture | None = None
+    monitor: MonitorFeed = field(default_factory=lambda: MonitorFeed(None))
     safety: SafetyState | None = None
     safety_s: float = -math.inf
     broker: BrokerState | None = None
@@ -148,6 +150,8 @@ class World:
             case "wall":
                 return self._wall(message, now)
             case "safety/state":
+                if not self.monitor.takes(message):
+                    return False, [self._complain(name, "not the monitor's own, or an old one repeated")]
                 before, self.safety, self.safety_s = self.safety, message, now.steady_s
                 return before is None or before.mode != message.mode or _latched(before) != _latched(message), []
             case "motion/state":

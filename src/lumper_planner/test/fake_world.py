@@ -32,7 +32,7 @@ from lumper_planner.core import UnloadPlanner
 from lumper_planner.parameters import PlannerParameters
 from lumper_planner.unloading import Choice, ChoiceRequest
 from lumper_ros import core as c
-from lumper_ros.auth import sign_command
+from lumper_ros.auth import permit_mac, sign_command
 from lumper_ros.convert import seconds, to_point, to_time, to_vector3
 
 GOAL = ExecuteMotion.Goal
@@ -97,6 +97,7 @@ class FakeWorld:
         self.mode = SafetyState.RUN
         self.causes: list[SafetyCause] = []
         self.conveyor_ready, self.jammed = True, False
+        self._permits = 0
         self.camera, self.says_empty, self.safety_alive = True, True, True
         self.version, self.moved = 1, []
         self.shown_version = 0  # of the newest wall that was sent
@@ -358,7 +359,10 @@ class FakeWorld:
 
     def _safety(self) -> None:
         if self.safety_alive:
-            self._send("safety/state", SafetyState(mode=self.mode, causes=list(self.causes)))
+            self._permits += 1
+            state = SafetyState(mode=self.mode, causes=list(self.causes), sequence=self._permits)
+            state.mac = permit_mac(KEY, state)
+            self._send("safety/state", state)
 
     def _broker(self) -> None:
         busy = self.active is not None and hasattr(self.active[1], "kind")

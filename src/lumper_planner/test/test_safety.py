@@ -34,6 +34,21 @@ def test_after_a_person_walked_by_the_job_goes_on_by_itself(moment: int) -> None
     assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 and result.protective_stops == 1
 
 
+def test_a_strangers_permit_does_not_end_a_stop_for_the_job() -> None:
+    world = FakeWorld(pile())
+    world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
+    genuine = world.core.unloading.world.safety
+    stop(world, latched=False)
+    for _ in range(3):
+        world._send("safety/state", SafetyState(mode=SafetyState.RUN, sequence=10_000))
+        world._send("safety/state", genuine)
+        world._safety()
+        world.pass_time(0.1)
+    assert world.state().phase == JobState.WAITING and world.state().protective_stops == 1
+    assert world.core.unloading.world.faults["safety/state"] == 6
+
+
 @pytest.mark.parametrize("mode", [SafetyState.PROTECTIVE_STOP, SafetyState.EMERGENCY_STOP])
 def test_after_a_latched_stop_the_job_waits_for_its_own_command(mode: int) -> None:
     world = FakeWorld(pile())

@@ -108,6 +108,34 @@ def permit_genuine(key: bytes | None, state: Any) -> bool:
         return False
 
 
+class MonitorFeed:
+    """Which messages on safety/state a node that waits or shows may heed: the robot's monitor's own, each once and in order.
+
+    A stranger's word, or an old permit repeated, would otherwise look as if the stop were over. Whether the arm may move is
+    judged by the broker alone, more strictly.
+    """
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+        self._monitor_id = -1
+        self._sequence = -1
+        self._former: set[int] = set()
+
+    def takes(self, state: Any) -> bool:
+        """Whether to heed this lumper_msgs/SafetyState; it is then remembered as the newest."""
+        if not permit_genuine(self._key, state):
+            return False
+        if state.monitor_id != self._monitor_id:
+            if state.monitor_id in self._former:
+                return False
+            self._former.add(self._monitor_id)
+            self._monitor_id, self._sequence = state.monitor_id, -1
+        if state.sequence <= self._sequence:
+            return False
+        self._sequence = state.sequence
+        return True
+
+
 def _argument_bytes(value: Any) -> bytes:
     if isinstance(value, bool):
         return b"b\1" if value else b"b\0"

@@ -139,7 +139,7 @@ MEANINGS: Mapping[Code, Meaning] = {
         "test_clockwatch.py",
     ),
     Code.SECOND_MONITOR: Meaning(
-        _STOP, "safety/state, graph", "somebody else publishes permits", "stop the other publisher", _TRUTH
+        _STOP, "the graph", "somebody else publishes permits", "stop the other publisher", _TRUTH
     ),
     Code.MALFORMED_INPUT: Meaning(
         _STOP, "every input", "a message broke its contract: see the text", "correct the field named", _TRUTH

@@ -126,9 +126,7 @@ class SafetyMonitor(Core):
     # --- inputs ---
 
     def message(self, name: str, message: Any, now: Now) -> Effects:
-        if name == "safety/state":
-            self._other_monitor(message, now)
-        elif name in ("/tf", "/tf_static"):
+        if name in ("/tf", "/tf_static"):
             fault = self._space.set_base(message.transforms, now.steady_s)
             if fault:
                 self._malformed(name, fault, now)
@@ -147,7 +145,8 @@ class SafetyMonitor(Core):
     def permit_publishers(self, count: int, now: Now) -> Effects:
         """How many publishers of safety/state the graph shows; the host asks it now and then."""
         if count > 1:
-            self._second(f"graph: {count} publishers of safety/state", now)
+            text = f"graph: {count} publishers of safety/state"
+            self._report(Code.SECOND_MONITOR, "safety/state", now, text, float(count), 1.0)
         return self._decide(now, always=False)
 
     def _input(self, name: str, message: Any, now: Now) -> str:
@@ -271,15 +270,6 @@ class SafetyMonitor(Core):
             text = f"wall: cartons {', '.join(map(str, moved))} moved without being touched"
             self._report(Code.COLLAPSE, "wall", now, text, float(len(moved)), 0.0)
         return ""
-
-    def _other_monitor(self, message: Any, now: Now) -> None:
-        if message.monitor_id != self._id:
-            self._second(f"safety/state: another monitor publishes permits, id {message.monitor_id:016x}", now)
-        elif message.sequence > self._sequence or bytes(message.mac) != permit_mac(self._key, message):
-            self._second("safety/state: somebody publishes permits in this monitor's name", now)
-
-    def _second(self, text: str, now: Now) -> None:
-        self._report(Code.SECOND_MONITOR, "safety/state", now, text, 2.0, 1.0)
 
     def _malformed(self, name: str, fault: str, now: Now) -> None:
         count = self._inputs[name].malformed if name in self._inputs else 1

@@ -9,7 +9,7 @@ from robot_bench import FILES, KEY, ROBOT, SYSTEM_S, TRAILER, Bench, table
 
 from lumper_ros.auth import permit_genuine, sign_command
 from lumper_ros.convert import seconds
-from lumper_ros.core import Now, Persist, Publish
+from lumper_ros.core import Persist, Publish
 from lumper_ros.parameters import from_mapping
 from lumper_safety.core import SafetyMonitor
 from lumper_safety.parameters import Parameters
@@ -216,31 +216,6 @@ def test_clean_end_withdraws_the_permit() -> None:
     bench.run(0.14)
     bench._take(bench.core.deactivate(bench.now))
     assert not bench.permitted and permit_genuine(KEY, bench.state)
-
-
-def test_two_monitors_stop_each_other() -> None:
-    bench = Bench()
-    bench.run(0.14)
-    rival = a_core()
-    publish = next(e for e in rival.activate(Now(1.0, 1.0, SYSTEM_S)) if isinstance(e, Publish))
-    bench.send("safety/state", publish.message)
-    assert not bench.permitted and C.SECOND_MONITOR in bench.codes()
-
-
-def test_own_permits_coming_back_are_nobody_else() -> None:
-    bench = Bench()
-    bench.run(0.14)
-    for state in list(bench.states):
-        bench.send("safety/state", state)
-    assert bench.permitted
-
-
-def test_forged_permit_in_our_name_is_a_second_monitor() -> None:
-    bench = Bench()
-    bench.run(0.14)
-    forged = SafetyState(monitor_id=bench.state.monitor_id, sequence=bench.state.sequence + 7, mode=SafetyState.RUN)
-    bench.send("safety/state", forged)
-    assert not bench.permitted
 
 
 def test_graph_that_shows_two_publishers_stops() -> None:

@@ -322,7 +322,7 @@ def _wait(b: Bench) -> None:
 
 
 def _rival(b: Bench) -> None:
-    b.send("safety/state", SafetyState(monitor_id=5, sequence=1))
+    b._take(b.core.permit_publishers(2, b.now))
     b.run(0.02)
 
 

@@ -186,7 +186,7 @@ def _feed(core: PanelNodeCore, robot: Any, walls: list[Any], frame: int) -> None
     messages = {
         "joint_states": joints,
         "/tf": tf,
-        "safety/state": scenario.safety(3 - 1, 0.4, 1.9 + 0.01 * frame),
+        "safety/state": scenario.safety(3 - 1, 0.4, 1.9 + 0.01 * frame, frame + 1),
         "scan/front": scenario.scan_with_person(-1.75, 1.9, now.ros_s),
         "motion/state": scenario.broker(),
     }

@@ -10,6 +10,9 @@ from std_srvs.srv import Trigger
 from lumper_ros.auth import sign_command
 from lumper_ros.core import CallService
 
+# safety/stop is answered within milliseconds; without an answer it is called again.
+STOP_TIMEOUT_S = 0.5
+
 
 class Act(Enum):
     """What was pressed."""
@@ -69,7 +72,7 @@ def call(
         return sign_command(key, service, arguments, operator, system_s, press.nonce)
 
     if press.act is Act.STOP:
-        return CallService("safety/stop", tag, Trigger.Request())
+        return CallService("safety/stop", tag, Trigger.Request(), timeout_s=STOP_TIMEOUT_S)
     if press.act is Act.RESET:
         request = ResetSafety.Request(reason=press.reason)
         request.auth = auth("safety/reset", reason=request.reason)

@@ -1,7 +1,8 @@
 """The logic of both nodes: messages and presses in, markers, service calls and events out."""
 
+import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scipy.spatial.transform import Rotation
@@ -29,6 +30,8 @@ from lumper_view.sessions import (
 
 SCAN_MAX_AGE_S = 0.5
 STOP_REPEAT_S = 1.0
+# A call can be lost while the nodes still find one another: a stop is called again until it is answered, for 10 s.
+STOP_TRIES = 20
 _STATES = frozenset(("plan", "job/state", "safety/state", "conveyor/state", "motion/state", "assist/request"))
 
 
@@ -137,6 +140,7 @@ class _Pending:
     press: Press
     operator: str
     repeat: bool = False
+    tries: int = 1
 
 
 class PanelCore(Core):
@@ -147,7 +151,7 @@ class PanelCore(Core):
     ) -> None:
         self._parameters = parameters
         self.keeper = SceneKeeper(robot, trailer)
-        self.model = PanelModel()
+        self.model = PanelModel(key)
         self.sessions = Sessions(token)
         self.cloud: Any = None
         self._key = key
@@ -244,6 +248,19 @@ class PanelCore(Core):
             session, press, session.operator, None, "", now, repeat=now.steady_s - last_s <= STOP_REPEAT_S
         )
 
+    def _stop_again(self, pending: _Pending, now: Now) -> Effects:
+        self._count += 1
+        tag = f"stop-{self._count}"
+        self._pending[tag] = replace(pending, tries=pending.tries + 1)
+        again = call(self._key, pending.press, tag, pending.operator, now.system_s, None)
+        if pending.tries > 1:
+            return [again]
+        words = "Stop: no answer yet, it is being sent again. Use the emergency stop."
+        with contextlib.suppress(RefusedError):
+            session = self.sessions.get(pending.press.browser)
+            session.notice, session.notice_good = words, False
+        return [again, Emit("panel.not_accepted", words, Severity.WARN, self._job_id(), values={"tag": tag})]
+
     def _question_for(self, press: Press) -> Any:
         """The open question that an answer is meant for.
 
@@ -302,6 +319,8 @@ class PanelCore(Core):
         if pending is None:
             return NOTHING
         press = pending.press
+        if response is None and press.act is Act.STOP and pending.tries < STOP_TRIES:
+            return self._stop_again(pending, now)
         if response is None:
             good, text = False, f"No answer from {name}: the robot may be restarting. Look at the health list."
         else:
@@ -311,7 +330,7 @@ class PanelCore(Core):
             self.model.answering.pop(press.question_id, None)
         if press.act is Act.LIMIT and good:
             self.model.limit = press.speed
-        if pending.repeat and good:
+        if pending.repeat and good and pending.tries == 1:
             return NOTHING
         words = f"{press.act.value.capitalize()}: {'done' if good else 'refused'}{'. ' + text if text else '.'}"
         effects: list[Effect] = []

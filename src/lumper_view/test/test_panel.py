@@ -10,12 +10,12 @@ from lumper_msgs.msg import Event, JobState, SafetyState
 from lumper_msgs.srv import AnswerAssist, JobCommand, ResetSafety, SetSpeedLimit
 from std_srvs.srv import Trigger
 
-from lumper_ros.auth import CommandVerifier
+from lumper_ros.auth import CommandVerifier, permit_mac
 from lumper_ros.core import CallService, Diagnose, Effects, Emit, Now, Severity
 from lumper_ros.robot import Robot, Trailer
 from lumper_view import page_html as html
 from lumper_view.commands import Act, Press
-from lumper_view.core import STOP_REPEAT_S, PanelCore
+from lumper_view.core import STOP_REPEAT_S, STOP_TRIES, PanelCore
 from lumper_view.parameters import PanelParameters
 from lumper_view.sessions import BURST, MAX_BROWSERS, MAX_NAME, WRONG_TOKENS, WRONG_WINDOW_S, plain
 
@@ -31,12 +31,17 @@ class Desk:
         self.core = PanelCore(PanelParameters("", ""), robot, trailer, TOKEN, KEY)
         self.at_s = START_S
         self.nonce = 0
+        self.permits = 0
 
     @property
     def now(self) -> Now:
         return Now(self.at_s, self.at_s, self.at_s)
 
     def take(self, name: str, message: Any) -> None:
+        if name == "safety/state":
+            self.permits += 1
+            message.sequence = self.permits
+            message.mac = permit_mac(KEY, message)
         self.core.message(name, message, self.now)
 
     def browser(self, number: int = 1, name: str = "") -> None:
@@ -151,14 +156,38 @@ def test_one_long_press_on_stop_is_sent_again_and_recorded_once(desk: Desk) -> N
         assert len(_events(effects)) == (0 if told else 1)
         assert len(_events(desk.core.service_result("safety/stop", call.tag, done, desk.now))) == (0 if told else 1)
     (call,) = _calls(told_again())
-    (event,) = _events(desk.core.service_result("safety/stop", call.tag, None, desk.now))
+    effects = desk.core.service_result("safety/stop", call.tag, None, desk.now)
+    (event,) = _events(effects)
     assert event.code == "panel.not_accepted", "a repeat that fails is told"
+    (call,) = _calls(effects)
+    (event,) = _events(desk.core.service_result("safety/stop", call.tag, done, desk.now))
+    assert event.code == "panel.accepted", "and that it went well after all"
     (call,) = _calls(told_again())
     desk.press(Act.SIGN_IN, name="Anna", token=TOKEN)
     desk.core.service_result("safety/stop", call.tag, done, desk.now)
     assert "Signed in" in desk.notice(), "what is told again does not hide what was said since"
     desk.at_s += STOP_REPEAT_S
     assert len(_events(desk.press(Act.STOP))) == 1
+
+
+def test_a_stop_that_nobody_answers_is_called_until_somebody_does(desk: Desk) -> None:
+    desk.browser()
+    effects, told = desk.press(Act.STOP), 0
+    for _ in range(STOP_TRIES - 1):
+        (call,) = _calls(effects)
+        effects = desk.core.service_result("safety/stop", call.tag, None, desk.now)
+        told += len(_events(effects))
+        assert "emergency stop" in desk.notice()
+    assert told == 1
+    (call,) = _calls(effects)
+    effects = desk.core.service_result("safety/stop", call.tag, None, desk.now)
+    assert not _calls(effects) and "No answer from safety/stop" in desk.notice()
+    effects = desk.press(Act.STOP)
+    (call,) = _calls(effects)
+    (call,) = _calls(desk.core.service_result("safety/stop", call.tag, None, desk.now))
+    answer = Trigger.Response(success=True, message="stopped")
+    (event,) = _events(desk.core.service_result("safety/stop", call.tag, answer, desk.now))
+    assert event.code == "panel.accepted" and "Stop: done" in desk.notice()
 
 
 def test_commands_come_at_most_so_fast(desk: Desk) -> None:
@@ -292,6 +321,16 @@ def test_more_browsers_than_allowed_only_look(desk: Desk) -> None:
     assert _events(desk.core.connected(999, "10.0.0.9", desk.now))[0].code == "panel.refused"
     assert not _calls(desk.press(Act.START, 999))
     assert len(_calls(desk.press(Act.STOP, 999))) == 1, "a stop is never refused"
+
+
+def test_a_strangers_word_about_safety_is_not_shown(desk: Desk) -> None:
+    desk.take("safety/state", scenario.safety(SafetyState.PROTECTIVE_STOP, 0.0))
+    old = desk.core.model.newest["safety/state"]
+    desk.core.message("safety/state", scenario.safety(SafetyState.RUN, sequence=99), desk.now)
+    again = scenario.safety(SafetyState.RUN, sequence=1)
+    again.mac = permit_mac(KEY, again)
+    desk.core.message("safety/state", again, desk.now)
+    assert desk.core.model.newest["safety/state"] is old
 
 
 def test_hostile_text_from_the_graph_is_shown_as_text(desk: Desk) -> None:

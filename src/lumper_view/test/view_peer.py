@@ -19,7 +19,7 @@ import view_scenario as scenario
 from lumper_msgs.msg import Event, JobState, SafetyState
 from lumper_msgs.srv import JobCommand
 
-from lumper_ros.auth import CommandVerifier, load_key
+from lumper_ros.auth import CommandVerifier, load_key, permit_mac
 from lumper_ros.convert import to_time
 from lumper_ros.interfaces import SERVICES, TOPICS, resolve_type
 from lumper_ros.qos import qos
@@ -32,7 +32,8 @@ class Peer:
     def __init__(self, folder: Path, key_file: str, cartons: int) -> None:
         self.node = rclpy.create_node("robot_peer")
         self.robot = load_robot(folder / "robot")
-        self.verifier = CommandVerifier(load_key(bool(key_file), key_file), 5.0)
+        self.key = load_key(bool(key_file), key_file)
+        self.verifier = CommandVerifier(self.key, 5.0)
         self.publishers: dict[str, Any] = {}
         self.load = scenario.wall(cartons)
         self.job = scenario.job()
@@ -139,6 +140,7 @@ class Peer:
             state = scenario.safety(SafetyState.REDUCED, 0.4, self.separation_m, self.ticks)
         else:
             state = scenario.safety(SafetyState.RUN, self.limit, self.separation_m, self.ticks)
+        state.mac = permit_mac(self.key, state)
         self.publish("safety/state", state)
         joints = scenario.joints(self.robot)
         if not self.stopped:
