@@ -2,6 +2,7 @@
 40 % of the time that the broker takes to start, and spends more on describing a problem than on solving it.
 """
 
+import functools
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -25,6 +26,8 @@ finally:
 Array = NDArray[np.float64]
 
 toppra.setup_logging("ERROR")
+# It searches the disk for solvers that it is not asked to use, for every path anew.
+toppra.solverwrapper.available_solvers = functools.cache(toppra.solverwrapper.available_solvers)
 
 
 class _Problem(LinearConstraint):
@@ -51,6 +54,17 @@ class _Problem(LinearConstraint):
         return (*self._params, None, self._x_bound)
 
 
+class _FromRest(TOPPRA):
+    """With limits that are alike in both directions one may stand anywhere: each controllable set begins at 0, so that its upper
+    end alone is computed."""
+
+    _SLOWLY = np.array([1e-9, -1.0])
+
+    def _one_step(self, i: int, K_next: Array) -> tuple[float, float]:
+        solve = self.solver_wrapper.solve_stagewise_optim
+        return 0.0, solve(i, None, self._SLOWLY, np.nan, np.nan, K_next[0], K_next[1])[1]
+
+
 def fastest(grid: Array, first: Array, second: Array, limit: Array, rate_max: Array) -> Array | None:
     """(n,) the fastest ds/dt on a grid of s, from and to standstill; None where there is none.
 
@@ -63,6 +77,6 @@ def fastest(grid: Array, first: Array, second: Array, limit: Array, rate_max: Ar
     # Of the path itself the algorithm only wants to know from where to where it goes.
     path = SimpleNamespace(path_interval=(grid[0], grid[-1]))
     problem = _Problem(grid, first, second, limit, rate_max**2)
-    timing = TOPPRA([problem], path, gridpoints=grid, solver_wrapper="seidel")
+    timing = _FromRest([problem], path, gridpoints=grid, solver_wrapper="seidel")
     _, rates, _ = timing.compute_parameterization(0.0, 0.0)
     return None if rates is None or np.isnan(rates).any() else np.asarray(rates)

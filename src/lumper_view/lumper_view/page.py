@@ -337,6 +337,7 @@ class Page:
         main.set_width(PANEL_WIDTH)
         server.gui.add_html(html.STYLE, order=-2)
         self._heartbeat = server.gui.add_html(html.heartbeat(0), order=0)
+        self._asks = server.gui.add_html("", order=0.6)
         self._headline = server.gui.add_html("", order=1)
         self._question = server.gui.add_html("", order=4)
         self._counts = server.gui.add_html("", order=50)
@@ -398,6 +399,7 @@ class Page:
         """Bring the panels to this view; for `post`."""
         for handle, content in (
             (self._headline, html.headline(view)),
+            (self._asks, html.asks(view.question)),
             (self._question, html.question(view.question, view.last_question)),
             (self._counts, html.counts(view)),
             (self._cycle, html.cycle(view.cycle)),

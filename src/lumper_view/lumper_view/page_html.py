@@ -60,6 +60,10 @@ STYLE = f"""<style>
 .lm.lm-h {{ margin: 10px 10px 4px 10px; }}
 .lm-list {{ font-size: 16px; line-height: 1.35; }}
 .lm-list > div {{ padding: 5px 0; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }}
+div:has(> .lm-asks) {{ position: sticky; top: 108px; z-index: 49; }}
+.lm-asks a {{ display: block; margin: 0 10px; padding: 12px 14px; border: 4px solid #111; border-radius: 10px; background: #f2c200;
+  color: #111; font-size: 21px; font-weight: 800; text-decoration: none; }}
+#lm-question {{ scroll-margin-top: 180px; }}
 .lm-q {{ border: 5px solid #f2c200; border-radius: 10px; padding: 12px 14px; background: #fffbe6; }}
  .mantine-TextInput-input, .mantine-InputWrapper-root input {{ height: 54px!important; min-height: 54px!important;
   font-size: 20px!important; border: 2px solid #555!important; }}
@@ -132,13 +136,20 @@ def notice(text: str, good: bool) -> str:
     return f'<div class="lm"><div class="lm-notice" style="border-color:{colour}">{sign} {escape(text)}</div></div>'
 
 
+def asks(item: QuestionView | None) -> str:
+    """Stays in sight below STOP while a question is open, and leads to it from wherever the panel was scrolled."""
+    if item is None:
+        return ""
+    return '<div class="lm-asks" role="alert"><a href="#lm-question">? The robot asks. Show the question ▸</a></div>'
+
+
 def question(item: QuestionView | None, last: str) -> str:
     """The open question; the options are buttons below it."""
     if item is None:
         return f'<div class="lm lm-small">✔ No open question. {escape(last)}</div>'
     answering = f'<div class="lm-mid">{escape(item.answering)} is answering …</div>' if item.answering else ""
     return (
-        f'<div class="lm"><div class="lm-q"><div class="lm-title">? Needs your answer</div>'
+        f'<div class="lm" id="lm-question"><div class="lm-q"><div class="lm-title">? Needs your answer</div>'
         f'<div class="lm-why">{escape(item.text)}</div><div class="lm-small" style="margin-top:6px">{escape(item.what)}</div>'
         f'<div class="lm-mid" style="margin-top:6px">{escape(item.remaining)}</div>{answering}</div></div>'
     )

@@ -133,6 +133,32 @@ def test_a_question_is_answered_and_the_job_goes_on(stage: Stage, browser: Brows
     other.close()
 
 
+def test_a_question_is_seen_wherever_the_panel_is_scrolled(stage: Stage, browser: Browser) -> None:
+    tab = browser.open(stage.url)
+    try:
+        tab.size(1000, 600)
+        tab.wait_text("No open question")
+        _sign_in(tab)
+        tab.wait_text("Signed in as")
+        tab.place("Sign out")  # scrolled to
+        stage.peer.tell("ask q-43")
+        tab.wait("document.querySelector('.lm-asks a') !== null")
+        bar = "document.querySelector('.lm-asks a').getBoundingClientRect()"
+        seen = f"document.elementFromPoint({bar}.x + 40, {bar}.y + 20)?.closest('.lm-asks')"
+        tab.wait(f"{seen} !== null && {bar}.bottom < innerHeight")
+        tab.place("STOP")
+        tab.screenshot(SHOTS / "panel_asks.png")
+        x, y = tab.js(f"[{bar}.x + 40, {bar}.y + 20]")
+        tab.mouse((x, y), "Pressed", "Released")
+        asked = "document.getElementById('lm-question').getBoundingClientRect()"
+        tab.wait(f"{asked}.y > 180 && {asked}.y < 300")
+        tab.press("They are two cartons")
+        stage.served("assist/answer")
+        tab.wait("!document.querySelector('.lm-asks a')")
+    finally:
+        tab.close()
+
+
 def test_an_answer_says_which_cartons(stage: Stage, tab: Tab) -> None:
     stage.peer.tell("ask q-42")
     tab.wait_text("Leave some")
