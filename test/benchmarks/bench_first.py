@@ -110,7 +110,7 @@ def main() -> None:
     figures["first.cases_per_hour_mixed60"] = {"value": done / hours if hours else 0.0, "unit": "1/h"}
     # Nobody walks about and nothing is broken in these jobs: a stop is a false one unless a carton was really shifted.
     shifts = sum(report["events"].get("sim.shifted", 0) for report in reports)
-    figures["safety.false_stops_per_hour"] = {
+    figures["first.false_stops_per_hour"] = {
         "value": sum(report["false_stops"] for report in reports) / hours if hours else math.nan,
         "unit": "1/h",
         "note": f"{hours:.2f} h of these jobs; a stop for which the physics knows a reason is none: of "

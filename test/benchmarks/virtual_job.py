@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LENGTH = re.compile(r"^([0-9.]+) virtual s in", re.MULTILINE)
+_STOP = re.compile(r"^stop: (.*)$", re.MULTILINE)
 _COUNTS = re.compile(r"Counts\(total=(\d+), delivered=(\d+), on_conveyor=(\d+), .*falls=(\d+)\)")
 
 
@@ -19,6 +21,8 @@ class Job:
     falls: int
     outcome: str
     output: str
+    virtual_s: float
+    stops: tuple[str, ...]  # each says whether the physics knows a reason
 
 
 def run(limit_s: float, *words: str) -> Job:
@@ -33,5 +37,8 @@ def run(limit_s: float, *words: str) -> Job:
     if found is None:
         raise SystemExit(f"no result of {' '.join(words)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     total, delivered, on_conveyor, falls = map(int, found.groups())
-    outcome = done.stdout[found.end() :].splitlines()[1][:160]
-    return Job(total, delivered + on_conveyor, falls, outcome, done.stdout)
+    after = [line for line in done.stdout[found.end() :].splitlines()[1:] if not line.startswith("stop: ")]
+    length, stops = _LENGTH.search(done.stdout), tuple(_STOP.findall(done.stdout))
+    assert length is not None
+    arrived = delivered + on_conveyor
+    return Job(total, arrived, falls, after[0][:160], done.stdout, float(length.group(1)), stops)

@@ -19,6 +19,7 @@ from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
 from lumper_msgs.srv import JobCommand, ResetSafety
 from tf2_msgs.msg import TFMessage
 
+from lumper_bringup.demo_report import stops_of
 from lumper_bringup.urdf import FIXED, Joint, parse, positions_of, transform
 from lumper_ros import core as c
 from lumper_ros.auth import sign_command
@@ -238,6 +239,8 @@ def main() -> int:
         return sims[-1]
 
     events: Counter[str] = Counter()
+    stops: list[tuple[float, str]] = []
+    shifts: list[float] = []
     robot: RobotGraph
     safety: list[SafetyState] = []
     job: list[JobState] = []
@@ -246,6 +249,14 @@ def main() -> int:
     def tap(now_s: float, node: str, effect: c.Effect) -> None:
         if isinstance(effect, c.Emit):
             events[effect.code] += 1
+            if effect.code in ("sim.shifted", "sim.carton_lost"):
+                shifts.append(now_s)
+            elif (
+                effect.code == "safety.mode_changed"
+                and effect.severity.value >= c.Severity.WARN.value
+                and events["motion.started"]
+            ):
+                stops.append((now_s, effect.text))
             if not options.quiet or effect.severity.value >= c.Severity.WARN.value:
                 values = " ".join(f"{k}={v}" for k, v in effect.values.items())
                 print(
@@ -282,6 +293,8 @@ def main() -> int:
     result = robot.client.result
     print(f"{graph.now_s:.1f} virtual s in {spent:.1f} s CPU ({graph.now_s / spent:.2f} x), {graph.steps} events")
     print(sims[-1].world.counts(), "resets", robot.client.resets)
+    for stop in stops_of(stops, shifts):
+        print(f"stop: {stop}")
     if result is not None:
         name = next(k for k in dir(OutcomeCode) if k.isupper() and getattr(OutcomeCode, k) == result.outcome.code)
         print(
