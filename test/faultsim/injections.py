@@ -37,6 +37,7 @@ LOOK_S = 0.008
 # A joint that holds a load in the physics is never quite still.
 STANDING_RADPS = 0.03
 CALM_S = 45.0  # the job must move the arm again within this
+VISIT_S = 0.06  # how soon the person beside the robot does what is to be done
 QUESTIONS_MOST = 6
 SENSOR = {"scan/front": 1, "scan/rear": 2, "joint_states": 4, "gripper/state": 5, "estop": 7}
 
@@ -53,6 +54,7 @@ class Kind:
     causes: tuple[Code, ...]
     within_s: float
     weight: int = 4
+    slows: bool = False  # it may leave the robot a slower pace
     possible: Callable[["Play"], bool] = lambda play: True
 
 
@@ -247,13 +249,13 @@ class Play:
 
     def _until(self, done: Callable[[], bool], within_s: float) -> bool:
         """Let time pass, with a person beside the robot, until `done` or the job is over."""
-        graph, until_s, visit_s = self.graph, self.graph.now_s + within_s, self.graph.now_s + 0.2
+        graph, until_s, visit_s = self.graph, self.graph.now_s + within_s, self.graph.now_s + VISIT_S
         while not done():
             if graph.now_s >= until_s or self.robot.client.result is not None:
                 return False
             graph.run(graph.now_s + LOOK_S)
             if graph.now_s >= visit_s:
-                visit_s = graph.now_s + 0.2
+                visit_s = graph.now_s + VISIT_S
                 self._attend()
         return True
 
@@ -275,7 +277,8 @@ class Play:
         graph.run(max(over_s, graph.now_s + 0.3))
 
     def _told(self, kind: Kind) -> bool:
-        return not self.permitted and any(cause.code in kind.causes for cause in self.safety.causes)
+        heeded = not self.permitted or (kind.slows and self.safety.speed_scale < 1.0)
+        return heeded and any(cause.code in kind.causes for cause in self.safety.causes)
 
     def _repeat(self, until_s: float) -> None:
         """A stranger repeats the last permit that was given."""
@@ -353,9 +356,9 @@ KINDS = (
         (Code.CARTON_LOST,),
         1.0,
         1,
-        lambda play: bool(play.physics.suction.holding),
+        possible=lambda play: bool(play.physics.suction.holding),
     ),
-    Kind("a person", Play.walk, (Code.PERSON_NEAR,), 3.0, 2),
+    Kind("a person", Play.walk, (Code.PERSON_NEAR,), 3.0, 2, slows=True),
     Kind("monitor killed", lambda play: play.dead(SAFETY, 0.5), (), 0.0, 6),
     Kind("monitor frozen", lambda play: play.frozen(SAFETY, 0.4), (), 0.0, 6),
     Kind("broker killed", lambda play: play.dead(BROKER, 0.8), (Code.BROKER_STALE,), 0.6 + CYCLE_S, 2),
