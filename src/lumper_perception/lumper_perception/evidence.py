@@ -82,7 +82,7 @@ def behind_robot(faces: Faces, view: View, held: TrackTable) -> Bools:
     nobody = np.full(len(flat), len(held.centre))
     # What is held sways on the cups.
     cut |= cut_by_boxes(view.origin, flat, held.centre, held.rotation, held.size + 2.0 * ROBOT_OUTLINE_M, nobody)
-    return np.asarray(cut.reshape(len(faces), 4, -1).any(axis=2))
+    return np.asarray(cut.reshape(len(faces), 4, len(_ALONG_SIDE)).any(axis=2))
 
 
 def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed: Assumed) -> list[FaceEvidence]:

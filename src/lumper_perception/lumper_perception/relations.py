@@ -10,6 +10,9 @@ from lumper_perception.boxes import Array, Bools
 HIDDEN_MAX_M = 0.20
 # Nearer than this two cartons stand on one another already, m.
 TOUCH_M = 0.03
+# A carton that stands forward of the one below it hides a strip of that one's face from a camera above: at most this much of
+# the overhang (a camera that looks down by 56 degrees), and what edges are uncertain by, m.
+STRIP_SHARE, STRIP_SLACK_M = 1.5, 0.008
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ def closed_gaps(
     """Centres and sizes (N, 3) of upright boxes whose hidden upper or lower edges were moved out to what bears on them.
 
     Nothing floats: where only a part of a face was seen below (above) an edge that something hides, the carton reaches up to
-    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M.
+    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M. So does a carton under an
+    overhang that hides the strip between them: there its top looks bounded, because what bounds it comes forward only a little.
     """
     half = half_extents(rotation, size)
     low, high = centre - half, centre + half
@@ -58,9 +62,11 @@ def closed_gaps(
     meets: Bools = np.asarray((overlap > 0.015).all(axis=2))
     np.fill_diagonal(meets, False)
     top, bottom = high[:, 2].copy(), low[:, 2].copy()
-    for index in np.flatnonzero(upright & loose_top):
+    overhang = low[:, None, 0] - low[None, :, 0]
+    strip = np.where(overhang > 0.0, STRIP_SHARE * overhang + STRIP_SLACK_M, 0.0)
+    for index in np.flatnonzero(upright):
         rise = low[:, 2] - top[index]
-        above = meets[index] & (rise > -TOUCH_M) & (rise < HIDDEN_MAX_M)
+        above = meets[index] & (rise > -TOUCH_M) & (rise < (HIDDEN_MAX_M if loose_top[index] else strip[index]))
         if above.any() and rise[above].min() > 0.0:
             top[index] = low[above, 2].min()
     for index in np.flatnonzero(upright & loose_bottom):

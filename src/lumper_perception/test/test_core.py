@@ -8,11 +8,13 @@ from perception_scenes import CAMERA, LENGTH_M, Load, Renderer, camera_pose, det
 from std_msgs.msg import Header
 
 from lumper_perception.boxes import Faces
+from lumper_perception.cloudfaces import segment
 from lumper_perception.evidence import behind_robot
 from lumper_perception.track import Assumed, stacked
 from lumper_perception.view import Capsules, View
 from lumper_ros import cloud as clouds
 from lumper_ros.convert import to_time
+from lumper_ros.core import Severity
 
 RENDERER = Renderer()
 PICK, PLACE = ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PLACE
@@ -317,6 +319,21 @@ def test_empty_is_asserted_from_floor_and_back_wall(rig):
     assert r.wall.status == Wall.STATUS_EMPTY, r.wall.text
     assert r.time_s - taken_s < 2.0
     assert r.wall.back_wall_x_m == pytest.approx(LENGTH_M, abs=0.05)
+
+
+def test_an_empty_trailer_is_seen_in_clouds_alone(rig):
+    """No face is found in any picture."""
+    r = rig(segment, detector="cloud")
+    r.base_x = 4.2
+    nothing = Load(
+        np.array([[20.0, 0, 0]]), np.array([[0.1, 0.1, 0.1]]), np.eye(3)[None], np.array([2]), np.zeros((1, 3))
+    )
+    world = World(r.start(), nothing)
+    for _ in range(12):
+        r.step()
+        r.send("points", world.cloud())
+    assert r.wall.status == Wall.STATUS_EMPTY, r.wall.text
+    assert not [e for e in r.events if e.severity.value >= Severity.ERROR.value]
 
 
 def test_no_detections_alone_do_not_make_a_trailer_empty(rig):

@@ -42,6 +42,27 @@ def test_edges_that_were_seen_stay(gap_m: float) -> None:
     assert np.array_equal(centre, given_centre) and np.array_equal(size, given_size)
 
 
+@given(overhang_m=st.floats(0.004, 0.03), share=st.floats(0.0, 1.0))
+def test_what_an_overhang_hides_of_a_top_is_no_gap(overhang_m: float, share: float) -> None:
+    """From a camera that looks down a strip below the upper carton is not seen, and its edge looks like the lower one's."""
+    gap_m = share * overhang_m + 0.001
+    centre, half, size = column(gap_m)
+    centre[1, 0] -= overhang_m
+    closed, tall = closed_gaps(centre, half, size, none(2), none(2))
+    assert closed[0, 2] + tall[0, 2] / 2 == pytest.approx(0.4 + gap_m)
+    centre[1, 0] += 2.0 * overhang_m
+    unchanged, _ = closed_gaps(centre, half, size, none(2), none(2))
+    assert np.array_equal(unchanged, centre), "further back it hides nothing of the lower one's front"
+
+
+@given(overhang_m=st.floats(0.0, 0.03))
+def test_a_wider_gap_than_an_overhang_hides_stays(overhang_m: float) -> None:
+    centre, half, size = column(1.6 * overhang_m + 0.01)
+    centre[1, 0] -= overhang_m
+    unchanged, _ = closed_gaps(centre, half, size, none(2), none(2))
+    assert np.array_equal(unchanged, centre)
+
+
 def test_a_carton_that_stands_on_one_is_not_stretched_to_a_lower_one() -> None:
     centre = np.array([[6.0, 0.0, 0.2], [6.0, 0.3, 0.13], [6.0, 0.1, 0.548]])
     size = np.array([[0.4, 0.4, 0.4], [0.4, 0.2, 0.26], [0.4, 0.4, 0.3]])
