@@ -348,7 +348,8 @@ class PerceptionIntake(Core):
         self._base_x = float(base[0, 3])
         view = View(camera, self._intrinsics(frame), arm)
         removed: list[int] = []
-        for evidence in face_evidence(cloud, view, self._tracker.tracks, self._tracker.assumed_depth()):
+        assumed, trailer = self._tracker.assumed_depth(), self._trailer
+        for evidence in face_evidence(cloud, view, self._tracker.tracks, assumed, trailer.length_m, trailer.width_m):
             removed += self._tracker.depth_evidence(evidence.carton_id, evidence.agrees, evidence.beyond, stamp_s)
         if removed:
             self._picture = None

@@ -85,8 +85,21 @@ def behind_robot(faces: Faces, view: View, held: TrackTable) -> Bools:
     return np.asarray(cut.reshape(len(faces), 4, len(_ALONG_SIDE)).any(axis=2))
 
 
-def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed: Assumed) -> list[FaceEvidence]:
-    """Compare each confirmed carton's known face with the cloud (H, W, 3) taken from `view`."""
+def off_structure(points: Array, length_m: float, width_m: float) -> Array:
+    """(N,) distance in m of points (trailer) from the nearest of floor, side walls and back wall."""
+    to_sides = np.abs(width_m / 2.0 - np.abs(points[:, 1]))
+    return np.minimum(np.minimum(np.abs(points[:, 2]), to_sides), np.abs(points[:, 0] - length_m))
+
+
+def face_evidence(
+    cloud: Cloud, view: View, tracks: list[Track], assumed: Assumed, length_m: float, width_m: float
+) -> list[FaceEvidence]:
+    """Compare each confirmed carton's known face with the cloud (H, W, 3) taken from `view`.
+
+    Args:
+        length_m, width_m: inside of the trailer. Where its floor or a wall is seen, what would stand before it is not there, also
+            when that is too thin for the depth alone to tell.
+    """
     free = [track for track in tracks if track.id and track.state is not TrackState.HELD]
     if not free:
         return []
@@ -100,11 +113,15 @@ def face_evidence(cloud: Cloud, view: View, tracks: list[Track], assumed: Assume
     good = steep & (depth > view.intrinsics.near_m) & (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
     column = np.clip(np.rint(u), 0, width - 1).astype(int)
     row = np.clip(np.rint(v), 0, height - 1).astype(int)
-    measured = np.where(good, cloud[row, column, 2], np.nan)
+    seen = np.where(good[:, None], cloud[row, column], np.nan).astype(float)
+    measured = seen[:, 2]
     slack = 0.03 + 0.006 * depth**2
+    near_m = 0.012 + 0.0025 * depth**2
     with np.errstate(invalid="ignore"):
-        agrees = np.abs(measured - depth) < slack
-        beyond = measured - depth > slack
+        shown = off_structure(seen @ view.pose[:3, :3].T + view.pose[:3, 3], length_m, width_m) < near_m
+        bare = shown & (off_structure(points, length_m, width_m) > near_m) & (measured > depth)
+        agrees = (np.abs(measured - depth) < slack) & ~bare
+        beyond = (measured - depth > slack) | bare
     total = np.bincount(owner, minlength=len(free))
     agree_share = np.bincount(owner, weights=agrees, minlength=len(free)) / total
     beyond_share = np.bincount(owner, weights=beyond, minlength=len(free)) / total

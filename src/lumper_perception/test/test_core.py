@@ -321,6 +321,23 @@ def test_empty_is_asserted_from_floor_and_back_wall(rig):
     assert r.wall.back_wall_x_m == pytest.approx(LENGTH_M, abs=0.05)
 
 
+def test_a_small_carton_that_left_its_corner_is_gone(rig):
+    """Floor and walls are seen so near behind where it stood that depth alone does not tell."""
+    r = rig()
+    r.base_x = 4.6
+    corner = Load(np.array([[6.942, 1.14, 0.0725]]), np.array([[0.116, 0.2, 0.145]]), np.eye(3)[None], np.array([1]))
+    world = World(r.start(), corner)
+    for _ in range(8):
+        world.see(1)
+        r.send("points", world.cloud())
+    assert len(r.wall.cartons) == 1 and r.wall.cartons[0].state == Carton.STATE_SEEN
+    world.load = Load(np.array([[20.0, 0, 0]]), np.array([[0.1, 0.1, 0.1]]), np.eye(3)[None], np.array([2]))
+    for _ in range(20):
+        world.see(1)
+        r.send("points", world.cloud())
+    assert not r.wall.cartons
+
+
 def test_an_empty_trailer_is_seen_in_clouds_alone(rig):
     """No face is found in any picture."""
     r = rig(segment, detector="cloud")
