@@ -17,8 +17,10 @@ from lumper_motion.kinematics import ArmKinematics
 
 Array = NDArray[np.float64]
 
-# Spacing of the knots along a path.
+# Spacing of the knots along a path, and how many a leg has at least: between too few of them the curve swings out at a corner,
+# on a short lift by 1 mm into what stands behind the load.
 KNOT_STEP_RAD = 0.03
+LEG_KNOTS = 6
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
 # Two checked configurations are so near that no point of the arm moves further between them.
@@ -79,8 +81,8 @@ def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Pa
     lengths = [_length(leg.joints) for leg in kept]
     ends = np.cumsum(lengths)
     total = float(along[-1])
-    n = max(2, math.ceil(total / KNOT_STEP_RAD) + 1)
-    s = np.linspace(0.0, total, n)
+    bounds = np.concatenate([[0.0], ends])
+    s = np.concatenate([[0.0], *(_knots(begin, end) for begin, end in pairwise(bounds))])
     knots = _interpolate(along, points, s)
     if len(kept) > 1 or len(points) > 2:
         # Half-widths of the averaging window: full at a corner, nothing at both ends, linear in between, so that the far
@@ -98,6 +100,12 @@ def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Pa
     s_new = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
     shrunk = tuple(float(value) for value in np.interp(ends, s, s_new))
     return Path(CubicSpline(s_new, knots, bc_type="natural"), float(s_new[-1]), tuple(kept), shrunk)
+
+
+def _knots(begin: float, end: float) -> Array:
+    """(n,) s of a leg's knots, without its beginning."""
+    n = max(LEG_KNOTS, math.ceil((end - begin) / KNOT_STEP_RAD))
+    return np.linspace(begin, end, n + 1)[1:]
 
 
 def _length(joints: Array) -> float:

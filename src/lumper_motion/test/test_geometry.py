@@ -114,6 +114,38 @@ def test_corners_are_rounded_within_both_legs_and_ends_are_kept() -> None:
     assert np.abs(path.at(np.linspace(0, path.length_rad, 500), 2)).max() < 30.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.floats(1.5, 1.95),
+    y=st.floats(-0.9, 0.9),
+    z=st.floats(0.4, 2.2),
+    lift_m=st.floats(0.015, 0.04),
+    pull_m=st.floats(0.3, 0.5),
+)
+def test_a_lift_does_not_push_into_what_stands_behind(
+    x: float, y: float, z: float, lift_m: float, pull_m: float
+) -> None:
+    """Lift, then pull: the load never goes forward, where the next row or the back wall stands against it."""
+    contact = np.eye(4)
+    contact[:3, :3] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    contact[:3, 3] = x, y, z
+    up, out = contact.copy(), contact.copy()
+    up[2, 3] += lift_m
+    out[:3, 3] += -pull_m, 0.0, lift_m
+    seeds = KIN.solutions(contact, ROBOT.poses["scan"])
+    assume(len(seeds))
+    seed, legs = seeds[0], []
+    for start, end in pairwise((contact, up, out)):
+        part = KIN.tool_line(straight_tools(start, end, 0.02), seed)
+        assume(part is not None)
+        legs.append(Leg(part, 1))
+        seed = part[-1]
+    path = make_path(legs)
+    tools = KIN.tool(path.at(np.linspace(0.0, path.length_rad, 400)))[:, :3, 3]
+    assert tools[:, 0].max() < x + 2e-4
+    assert tools[:, 2].max() < z + lift_m + 1e-3
+
+
 def scene(extra: list[Obstacle] | None = None) -> CollisionChecker:
     base = np.eye(4)
     base[0, 3] = -2.0
