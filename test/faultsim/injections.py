@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from judge import Judge, ViolationError
 from lumper_msgs.msg import JobState, SafetyState
-from lumper_msgs.srv import AnswerAssist, InjectFault, JobCommand
+from lumper_msgs.srv import InjectFault, JobCommand
 from robot_graph import FILES, RobotGraph, camera_of
 from std_srvs.srv import Trigger
 from transport import FaultyTransport, Trouble, Window
 
 from lumper_ros import core as c
-from lumper_ros.auth import sign_command
 from lumper_ros.interfaces import BROKER, PLANNER, SAFETY, SIM
 from lumper_ros.parameters import from_mapping
 from lumper_ros.virtual import CoreError
@@ -67,7 +66,6 @@ class Tally:
     virtual_s: float = 0.0
     jobs: int = 0
     stuck: int = 0
-    slowest_s: float = 0.0  # from the beginning of a cause without max age to the permit's withdrawal
 
 
 class _Truth:
@@ -270,8 +268,6 @@ class Play:
                         f"not noticed: {kind.name} after {graph.now_s - begun_s:.3f} s; the monitor tells {codes}"
                     )
                 graph.run(graph.now_s + LOOK_S)
-            if kind.within_s <= CYCLE_S:
-                self.tally.slowest_s = max(self.tally.slowest_s, graph.now_s - begun_s)
         if self.rng.random() < 1.0 / 3.0:
             self._repeat(graph.now_s + 0.5)
         graph.run(max(over_s, graph.now_s + 0.3))
@@ -300,11 +296,7 @@ class Play:
         self._answers += 1
         offered = {option.key for option in self._question.options}
         key = "look_again" if "look_again" in offered and self._answers <= QUESTIONS_MOST else "give_up"
-        self.robot.nonce += 1
-        arguments = {"question_id": self._question.question_id, "option_key": key, "carton_ids": []}
-        now_s = self.graph.now_of(PLANNER).system_s
-        auth = sign_command(KEY, "assist/answer", arguments, "virtual person", now_s, self.robot.nonce)
-        self.graph.call_service("assist/answer", AnswerAssist.Request(auth=auth, **arguments))
+        self.robot.answer(self._question, key)
 
 
 def _silent(topic: str, code: Code, age_s: float, lasts_s: float, weight: int = 6) -> Kind:

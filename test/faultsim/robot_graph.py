@@ -9,14 +9,14 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from lumper_msgs.action import Unload
 from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
-from lumper_msgs.srv import JobCommand, ResetSafety
+from lumper_msgs.srv import AnswerAssist, JobCommand, ResetSafety
 from tf2_msgs.msg import TFMessage
 
 from lumper_bringup.demo_report import stops_of
@@ -211,6 +211,14 @@ class RobotGraph:
         now_s = SYSTEM_S + self.graph.now_s
         auth = sign_command(self.key or b"", "job/command", {"command": command}, who, now_s, self.nonce)
         return self.graph.call_service("job/command", JobCommand.Request(command=command, auth=auth))
+
+    def answer(self, question: Any, key: str, carton_ids: Sequence[int] = (), who: str = "virtual person") -> Any:
+        """assist/answer."""
+        self.nonce += 1
+        arguments = {"question_id": question.question_id, "option_key": key, "carton_ids": list(carton_ids)}
+        now_s = self.graph.now_of(PLANNER).system_s
+        auth = sign_command(self.key or b"", "assist/answer", arguments, who, now_s, self.nonce)
+        return self.graph.call_service("assist/answer", AnswerAssist.Request(auth=auth, **arguments))
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from light_world import TICK_HZ as WORLD_HZ
 from light_world import LightWorld
 from lumper_msgs.action import Unload
 from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
-from lumper_msgs.srv import AnswerAssist, JobCommand
+from lumper_msgs.srv import JobCommand
 from robot_graph import FILES, JOB, RobotGraph, robot_files
 from transport import FaultyTransport
 
@@ -26,7 +26,6 @@ from lumper_motion.parameters import MotionParameters
 from lumper_planner.core import UnloadPlanner
 from lumper_planner.parameters import PlannerParameters
 from lumper_ros import core as c
-from lumper_ros.auth import sign_command
 from lumper_ros.interfaces import BROKER, DEMO, PERCEPTION, PLANNER, SAFETY, SIM
 from lumper_ros.parameters import from_mapping
 from lumper_ros.virtual import CoreError
@@ -110,18 +109,13 @@ class Attendant:
         world: LightWorld = graph.core(SIM)
         wanted = [key for key in ("look_again", "i_moved_it", "i_moved_it", "take") if key in offered]
         key = self._rng.choice(wanted or sorted(offered))
-        ids: list[int] = []
         if key == "i_moved_it":
             # What lies about, or in the way, is carried off; the load stays.
             for number in world.load.where(Place.FLOOR) or world.load.where(Place.PILE)[:1]:
                 world.load.take_away(number)
         if question.code.code == OutcomeCode.UNKNOWN_AFTER_RESTART and world.load.held is not None:
             world.load.boxes[world.load.held].place, world.load.held = Place.PERSON, None
-        now_s = graph.now_of(PLANNER).system_s
-        self._robot.nonce += 1
-        arguments = {"question_id": question.question_id, "option_key": key, "carton_ids": ids}
-        auth = sign_command(KEY, "assist/answer", arguments, "virtual person", now_s, self._robot.nonce)
-        graph.call_service("assist/answer", AnswerAssist.Request(auth=auth, **arguments))
+        self._robot.answer(question, key)
         self.answers += 1
 
 

@@ -116,10 +116,10 @@ def face_evidence(
     seen = np.where(good[:, None], cloud[row, column], np.nan).astype(float)
     measured = seen[:, 2]
     slack = 0.03 + 0.006 * depth**2
-    near_m = 0.012 + 0.0025 * depth**2
+    on_it = 0.012 + 0.0025 * depth**2
     with np.errstate(invalid="ignore"):
-        shown = off_structure(seen @ view.pose[:3, :3].T + view.pose[:3, 3], length_m, width_m) < near_m
-        bare = shown & (off_structure(points, length_m, width_m) > near_m) & (measured > depth)
+        shown = off_structure(seen @ view.pose[:3, :3].T + view.pose[:3, 3], length_m, width_m) < on_it
+        bare = shown & (off_structure(points, length_m, width_m) > on_it) & (measured > depth)
         agrees = (np.abs(measured - depth) < slack) & ~bare
         beyond = (measured - depth > slack) | bare
     total = np.bincount(owner, minlength=len(free))

@@ -81,11 +81,10 @@ class PersonGuard:
         limit_m = self.required_m if held else self._scale.required(1.0, reaction_s, mass_kg, human_mps)
         # What stands there and has not walked may be a carton that was dragged along: the arm treats both alike.
         who = "person" if walked else "person or unknown object"
-        if (held or scale <= 0.0) and not np.isfinite(separation_m):
-            return Finding(True, f"{who} was near the arm until just now: stop", limit_m)
         if held or scale <= 0.0:
             text = f"{who}: {separation_m:.2f} m from the arm, which moves at {speed_mps:.2f} m/s: stop"
-            return Finding(True, text, limit_m)
+            gone = f"{who} was near the arm until just now: stop"
+            return Finding(True, text if np.isfinite(separation_m) else gone, limit_m)
         text = f"{who}: {separation_m:.2f} m from the arm, full speed needs {limit_m:.2f} m: scale {scale:.2f}"
         return Finding(False, text, limit_m)
 

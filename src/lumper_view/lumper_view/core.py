@@ -7,6 +7,7 @@ from typing import Any
 
 from scipy.spatial.transform import Rotation
 
+from lumper_ros.auth import MonitorFeed
 from lumper_ros.convert import inverse, matrix_of
 from lumper_ros.core import NOTHING, Core, Diagnose, Effect, Effects, Emit, Now, Publish, Severity
 from lumper_ros.robot import Robot, Trailer
@@ -151,7 +152,8 @@ class PanelCore(Core):
     ) -> None:
         self._parameters = parameters
         self.keeper = SceneKeeper(robot, trailer)
-        self.model = PanelModel(key)
+        self.model = PanelModel()
+        self._monitor = MonitorFeed(key)
         self.sessions = Sessions(token)
         self.cloud: Any = None
         self._key = key
@@ -163,6 +165,8 @@ class PanelCore(Core):
     def message(self, name: str, message: Any, now: Now) -> Effects:
         if name == "points":
             self.cloud = message
+            return NOTHING
+        if name == "safety/state" and not self._monitor.takes(message):
             return NOTHING
         faults = self.keeper.faults
         self.keeper.take(name, message)

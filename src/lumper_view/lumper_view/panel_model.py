@@ -9,7 +9,6 @@ from typing import Any
 from lumper_msgs.msg import Event, JobState, SafetyState
 
 from lumper_ros import interfaces
-from lumper_ros.auth import MonitorFeed
 from lumper_ros.convert import seconds
 from lumper_ros.core import Now
 from lumper_view import words
@@ -109,9 +108,8 @@ class _Status:
 class PanelModel:
     """The newest of every topic, and what follows from it for people."""
 
-    def __init__(self, key: bytes | None = None) -> None:
+    def __init__(self) -> None:
         self.newest: dict[str, Any] = {}
-        self._monitor = MonitorFeed(key)
         self._heard_s: dict[str, float] = {}
         self._events: deque[EventLine] = deque(maxlen=MAX_EVENTS)
         self._status: dict[str, dict[str, _Status]] = {}
@@ -124,8 +122,6 @@ class PanelModel:
 
     def take(self, name: str, message: Any, now: Now) -> None:
         """Keep a message."""
-        if name == "safety/state" and not self._monitor.takes(message):
-            return
         self._heard_s[name] = now.steady_s
         if name == "events":
             self._take_event(message)

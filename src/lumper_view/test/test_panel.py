@@ -331,6 +331,7 @@ def test_a_strangers_word_about_safety_is_not_shown(desk: Desk) -> None:
     again.mac = permit_mac(KEY, again)
     desk.core.message("safety/state", again, desk.now)
     assert desk.core.model.newest["safety/state"] is old
+    assert desk.core.keeper.newest["safety/state"] is old, "the field drawn round the arm is the monitor's, too"
 
 
 def test_hostile_text_from_the_graph_is_shown_as_text(desk: Desk) -> None:
