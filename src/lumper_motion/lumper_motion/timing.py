@@ -108,8 +108,7 @@ class _Demand:
     """What a path asks of the arm, at the points of a grid of s."""
 
     def __init__(self, path: Path, kinematics: ArmKinematics, limits: Limits) -> None:
-        n = int(np.clip(path.length_rad / 0.025, 40, 160))
-        grid = self.grid = np.linspace(0.0, path.length_rad, n)
+        grid = self.grid = _grid(path)
         self.first, self.second, self.accel = path.at(grid, 1), path.at(grid, 2), limits.accel_radps2
         tools = kinematics.tool(path.at(grid))
         tip = tools[:, :3, 3]
@@ -137,6 +136,19 @@ class _Demand:
         if rates is None:
             raise TimingError("no timing of the path within speed and acceleration limits")
         return rates
+
+
+def _grid(path: Path) -> Array:
+    """(n,) s, evenly, and at the knots of the path that stand closer: a sharp corner is not to be missed."""
+    even = np.linspace(0.0, path.length_rad, int(np.clip(path.length_rad / 0.025, 40, 160)))
+    knots, step = path.curve.x, even[1]
+    close = np.diff(knots) < 0.7 * step
+    dense = knots[np.concatenate([close, [False]]) | np.concatenate([[False], close])]
+    if not len(dense):
+        return even
+    near = np.abs(even[:, None] - dense).min(axis=1) < 0.5 * np.median(np.diff(knots)[close])
+    near[[0, -1]] = False
+    return np.unique(np.concatenate([even[~near], dense]))
 
 
 def optimal_profile(path: Path, kinematics: ArmKinematics, limits: Limits) -> tuple[Array, Array]:

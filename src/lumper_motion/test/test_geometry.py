@@ -114,18 +114,8 @@ def test_corners_are_rounded_within_both_legs_and_ends_are_kept() -> None:
     assert np.abs(path.at(np.linspace(0, path.length_rad, 500), 2)).max() < 30.0
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    x=st.floats(1.5, 1.95),
-    y=st.floats(-0.9, 0.9),
-    z=st.floats(0.4, 2.2),
-    lift_m=st.floats(0.015, 0.04),
-    pull_m=st.floats(0.3, 0.5),
-)
-def test_a_lift_does_not_push_into_what_stands_behind(
-    x: float, y: float, z: float, lift_m: float, pull_m: float
-) -> None:
-    """Lift, then pull: the load never goes forward, where the next row or the back wall stands against it."""
+def lift_then_pull(x: float, y: float, z: float, lift_m: float, pull_m: float, max_tool_mps: float) -> list[Leg]:
+    """Two legs from a face at x, y, z (m, base_link); an example that the arm cannot follow is set aside."""
     contact = np.eye(4)
     contact[:3, :3] = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     contact[:3, 3] = x, y, z
@@ -138,12 +128,41 @@ def test_a_lift_does_not_push_into_what_stands_behind(
     for start, end in pairwise((contact, up, out)):
         part = KIN.tool_line(straight_tools(start, end, 0.02), seed)
         assume(part is not None)
-        legs.append(Leg(part, 1))
+        legs.append(Leg(part, 1, max_tool_mps=max_tool_mps))
         seed = part[-1]
-    path = make_path(legs)
+    return legs
+
+
+STROKES = {
+    "x": st.floats(1.5, 1.95),
+    "y": st.floats(-0.9, 0.9),
+    "z": st.floats(0.4, 2.2),
+    "lift_m": st.floats(0.01, 0.04),
+    "pull_m": st.floats(0.3, 0.6),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(**STROKES)
+def test_a_lift_does_not_push_into_what_stands_behind(
+    x: float, y: float, z: float, lift_m: float, pull_m: float
+) -> None:
+    """Lift, then pull: the load never goes forward, where the next row or the back wall stands against it."""
+    path = make_path(lift_then_pull(x, y, z, lift_m, pull_m, math.inf))
     tools = KIN.tool(path.at(np.linspace(0.0, path.length_rad, 400)))[:, :3, 3]
     assert tools[:, 0].max() < x + 2e-4
     assert tools[:, 2].max() < z + lift_m + 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(**STROKES, accel_mps2=st.floats(1.0, 30.0))
+def test_a_sharp_corner_costs_no_more_than_standing_still_in_it(
+    x: float, y: float, z: float, lift_m: float, pull_m: float, accel_mps2: float
+) -> None:
+    legs = lift_then_pull(x, y, z, lift_m, pull_m, 0.5)
+    limits = Limits(ROBOT.max_speed_radps, ROBOT.max_accel_radps2, accel_mps2, np.array([0.0, 0.0, 0.2]))
+    standing = sum(time_path(make_path([leg]), KIN, limits, 0.048).duration_s for leg in legs)
+    assert time_path(make_path(legs), KIN, limits, 0.048).duration_s < 1.05 * standing
 
 
 def scene(extra: list[Obstacle] | None = None) -> CollisionChecker:
