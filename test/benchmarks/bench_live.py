@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -112,21 +112,25 @@ class Listener:
 class Faults:
     """The faults of one job, and what came of each."""
 
-    def __init__(self, draw: random.Random, nodes: Iterator[tuple[int, str]], most: int) -> None:
-        self._draw, self._nodes, self._most = draw, nodes, most
+    def __init__(
+        self, draw: random.Random, nodes: Iterator[tuple[int, str]], most: int, freeze_every: int | None = FREEZE_EVERY
+    ) -> None:
+        self._draw, self._nodes, self._most, self._freeze_every = draw, nodes, most, freeze_every
         self.recoveries: defaultdict[str, list[float]] = defaultdict(list)
         self.with_person: Counter[str] = Counter()
+        self.recoveries_with_person: list[float] = []
         self.monitor_stops_s: list[float] = []
         self.count = 0
 
-    def run(self, demo: "subprocess.Popen[str]", listener: Listener) -> None:
+    def run(self, demo: "subprocess.Popen[str]", listener: Listener, look: Callable[[int], None]) -> None:
         while demo.poll() is None and self.count < self._most:
+            look(demo.pid)
             time.sleep(self._draw.uniform(2.0, 6.0))
             number, name = next(self._nodes)
             process = node_processes(demo.pid).get(name)
             if process is None or demo.poll() is not None:
                 continue
-            freeze = number % FREEZE_EVERY == 0
+            freeze = self._freeze_every is not None and number % self._freeze_every == 0
             resets = listener.resets
             while name == MONITOR and demo.poll() is None and not listener.moves(time.monotonic()):
                 time.sleep(0.001)
@@ -153,20 +157,29 @@ class Faults:
             )
             if person:
                 self.with_person[name] += 1
+                self.recoveries_with_person.append(recovery_s)
             else:
                 self.recoveries[name].append(recovery_s)
 
 
-def job(seed: int, folder: Path, faults: Faults) -> tuple[dict[str, Any], int]:
-    """One demonstration under faults: its report, and motions that were done twice."""
+def job(
+    seed: int, folder: Path, faults: Faults, look: Callable[[int], None] = lambda pid: None
+) -> tuple[dict[str, Any], int]:
+    """One demonstration under faults: its report, and motions that were done twice.
+
+    Args:
+        look: called again and again while it runs, with the process of the demonstration.
+    """
     report = folder / f"report-{seed}.json"
     demo, domain_id, _ = start_demo(report, "--headless", "--cartons", str(CARTONS), "--seed", str(seed))
     listener = Listener(domain_id)
     try:
         while not listener.moved and demo.poll() is None:
             time.sleep(0.1)
-        faults.run(demo, listener)
-        demo.wait()
+        faults.run(demo, listener, look)
+        while demo.poll() is None:
+            look(demo.pid)
+            time.sleep(0.2)
     finally:
         listener.close()
     return json.loads(report.read_text()), sum(count - 1 for count in listener.done.values())

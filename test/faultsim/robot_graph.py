@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
 from lumper_msgs.action import Unload
-from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
+from lumper_msgs.msg import AssistRequest, JobState, OutcomeCode, SafetyState
 from lumper_msgs.srv import AnswerAssist, JobCommand, ResetSafety
 from tf2_msgs.msg import TFMessage
 
@@ -252,6 +253,7 @@ def main() -> int:
     robot: RobotGraph
     safety: list[SafetyState] = []
     job: list[JobState] = []
+    question: list[AssistRequest] = []
     shown = [""]
 
     def tap(now_s: float, node: str, effect: c.Effect) -> None:
@@ -272,6 +274,8 @@ def main() -> int:
                 )
         elif isinstance(effect, c.Publish) and effect.name == "safety/state":
             safety[:] = [effect.message]
+        elif isinstance(effect, c.Publish) and effect.name == "assist/request":
+            question[:] = [effect.message]
         elif isinstance(effect, c.Publish) and effect.name == "job/state":
             job[:] = [effect.message]
             text = f"phase {effect.message.phase} {effect.message.text}"
@@ -297,6 +301,11 @@ def main() -> int:
             and safety[0].mode in (SafetyState.RUN, SafetyState.REDUCED)
         ):
             robot.command(JobCommand.Request.RESUME)
+        if question and question[0].open and question[0].code.code == OutcomeCode.STOPPED_BY_SAFETY:
+            # Asked what keeps the arm from moving, a person goes and carries off what fell.
+            for carton in np.flatnonzero(sims[-1].world.accounting.on_floor):
+                sims[-1].world.take_away(int(carton))
+            robot.answer(question[0], "look_again")
     spent = time.process_time() - begun
     result = robot.client.result
     print(f"{graph.now_s:.1f} virtual s in {spent:.1f} s CPU ({graph.now_s / spent:.2f} x), {graph.steps} events")

@@ -176,7 +176,8 @@ def test_nodes_come_up_and_a_killed_one_comes_back(
     for number, name in ((signal.SIGKILL, "motion_broker"), (signal.SIGINT, "unload_planner")):
         system.find(str(managed), name).send_signal(number)
         until(lambda name=name: "lifecycle.node_restarted" in codes(name), 30.0, f"{name} seen again")
-        until(lambda name=name: codes(name)[-1] == "lifecycle.node_active", 30.0, f"{name} active again")
+        if number is not signal.SIGKILL:  # a killed one takes up its service itself, perhaps before it was missed
+            until(lambda name=name: codes(name)[-1] == "lifecycle.node_active", 30.0, f"{name} active again")
         # A killed server stays on the graph for a while, and a question may go to it: asked again.
         until(lambda name=name: system.graph.state(name) == "active", 30.0, f"{name} says that it is active")
 
@@ -216,7 +217,7 @@ def test_a_node_that_refuses_to_configure_is_reported(
 def test_a_manager_with_a_bad_parameter_says_so(until: Callable[..., None], bench: Callable[[str], Bench]) -> None:
     params = '<param name="watch_period_s" value="0.0"/><param name="watchdog" value="true"/>'
     system = bench(python(MANAGER, "lifecycle_manager", "", params))
-    until(lambda: "watch_period_s=0.0: must be at least 0.5" in system.text(), what="the value refused")
+    until(lambda: "watch_period_s=0.0: must be at least 0.2" in system.text(), what="the value refused")
     assert "watchdog: no such parameter; known are" in system.text()
 
 

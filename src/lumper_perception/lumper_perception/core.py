@@ -1,7 +1,7 @@
 """Logic of perception_intake: messages in, one tracked and versioned Wall out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,15 @@ PART_SIGMA_M = 0.01
 PART_SIGMA_RAD = 0.05
 
 Segmenter = Callable[[Cloud, Any, Intrinsics, Array], Faces]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """A cloud to be segmented, with the poses (4x4, trailer) of its camera and of the base when it was taken."""
+
+    item: Taken
+    camera: Array
+    base: Array
 
 
 class PerceptionIntake(Core):
@@ -74,12 +83,12 @@ class PerceptionIntake(Core):
         self._job_id = ""
         self._reserved_id = 0
         self._reserved_version = 0
-        self._evidence_s = -np.inf
+        self._evidence_s: dict[str, float] = {}
         self._published_s = -np.inf
         self._published_evidence_s = -np.inf
         self._looked_s = -np.inf
-        self._segmenting = ""
-        self._segment_context: tuple[str, float, Array, Array] = ("", 0.0, np.eye(4), np.eye(4))
+        self._segmenting: _Shot | None = None
+        self._waiting: dict[str, _Shot] = {}
         self._base_x = 0.0
         self._skipped = 0
         self._faults: dict[str, int] = {}
@@ -102,12 +111,13 @@ class PerceptionIntake(Core):
 
     def activate(self, now: Now) -> Effects:
         self._active = True
-        self._segmenting = ""
+        self._segmenting = None
         return [*self._reserve(), *self._publish(now, force=True)]
 
     def deactivate(self, now: Now) -> Effects:
         self._active = False
         self._pending.clear()
+        self._waiting.clear()
         return NOTHING
 
     def _reserve(self) -> list[Effect]:
@@ -311,26 +321,38 @@ class PerceptionIntake(Core):
             if fitted is not None:
                 self._cameras[item.frame] = fitted
         effects: list[Effect] = []
-        if item.stamp_s - self._evidence_s >= self._p.evidence_period_s * 0.9:
-            self._evidence_s = item.stamp_s
+        if item.stamp_s - self._evidence_s.get(item.key, -np.inf) >= self._p.evidence_period_s * 0.9:
+            self._evidence_s[item.key] = item.stamp_s
             effects += self._look_around(item.cloud, item.frame, item.stamp_s, camera, base, now)
         if self._p.detector == "detections" or self._segment is None:
             return effects
-        if self._segmenting:
-            self._skipped += 1
-            return effects
-        self._segmenting = item.key
-        work = partial(self._segment, item.cloud, item.colour, self._intrinsics(item.frame), camera[:3, :3].T[:, 2])
-        self._segment_context = (item.frame, item.stamp_s, camera, base)
-        return [*effects, Compute("segment", work)]
+        shot = _Shot(item, camera, base)
+        if self._segmenting is None:
+            return [*effects, self._segmented(shot)]
+        self._skipped += 1
+        if item.key != self._segmenting.item.key:
+            # Another camera's turn comes next, however often the one that is looked at now sends.
+            self._waiting[item.key] = shot
+        return effects
+
+    def _segmented(self, shot: "_Shot") -> Compute:
+        self._segmenting, item = shot, shot.item
+        assert self._segment is not None and item.cloud is not None
+        up = shot.camera[:3, :3].T[:, 2]
+        return Compute("segment", partial(self._segment, item.cloud, item.colour, self._intrinsics(item.frame), up))
 
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
-        key, self._segmenting = self._segmenting, ""
+        shot, self._segmenting = self._segmenting, None
+        assert shot is not None
+        effects: list[Effect] = []
+        if self._waiting:
+            effects.append(self._segmented(self._waiting.pop(next(iter(self._waiting)))))
+        item = shot.item
         if isinstance(result, Exception):
-            self._inputs.drop(key, Fault("segmentation", f"{type(result).__name__}: {result}"), now.ros_s)
-            return NOTHING
-        frame, stamp_s, camera, base = self._segment_context
-        return self._take_faces(result, 1.0, frame, stamp_s, camera, base, now, self_found=True)
+            self._inputs.drop(item.key, Fault("segmentation", f"{type(result).__name__}: {result}"), now.ros_s)
+            return effects
+        faces = self._take_faces(result, 1.0, item.frame, item.stamp_s, shot.camera, shot.base, now, self_found=True)
+        return [*effects, *faces]
 
     def _look_around(self, cloud: Cloud, frame: str, stamp_s: float, camera: Array, base: Array, now: Now) -> Effects:
         """Free floor, back wall, and faces that are still there or not, from one cloud."""

@@ -4,7 +4,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from conftest import data_folder
+from conftest import data_folder, transform
 from lumper_msgs.msg import CartonDetection, CartonDetections, Wall
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
@@ -12,6 +12,7 @@ from std_msgs.msg import Header
 from lumper_perception.validate import cloud_fault, header_fault, points_fault
 from lumper_ros import cloud as clouds
 from lumper_ros.convert import to_time
+from lumper_ros.core import Compute
 
 GOOD = np.full((60, 80, 3), 2.0, dtype=np.float32)
 
@@ -142,6 +143,29 @@ def test_one_camera_dying_is_reported_and_the_other_goes_on(rig):
     level = {name.split()[1]: d.level for name, d in r.diagnoses.items() if name.startswith("detections")}
     assert level == {"left": 0, "right": 2}
     assert r.wall.status == Wall.STATUS_OK
+
+
+def test_every_camera_gets_its_turn_however_fast_the_others_are(rig):
+    computes, seen = [], []
+    r = rig(segment=lambda cloud, colour, view, up: seen.append(float(cloud[0, 0, 2])), detector="cloud").start()
+    frames = {"camera_optical_frame": 1.0, "left_camera": 2.0, "right_camera": 3.0}
+    static = r.static()
+    for frame in list(frames)[1:]:
+        static.transforms.append(transform("base_link", frame, np.eye(4), 0.0))
+    r.send("/tf_static", static)
+    take = r.take
+    r.take = lambda effects: [computes.append(e) if isinstance(e, Compute) else take([e]) for e in effects]
+    for _ in range(9):
+        r.step(0.1)
+        for frame, depth in frames.items():
+            cloud = GOOD.copy()
+            cloud[0, 0, 2] = depth
+            message = clouds.from_xyz(cloud, Header(frame_id=frame))
+            message.header.stamp = to_time(r.time_s)
+            r.send("points", message)
+        computes[-1].function()
+        r.take(r.core.computed("segment", ValueError("this one shows nothing"), r.now))
+    assert [seen.count(depth) for depth in frames.values()] == [3, 3, 3]
 
 
 def raw_messages(folder: str) -> list[tuple[str, bytes]]:

@@ -188,6 +188,33 @@ def ask_how_to_go_on(unloading: Unloading, code: int, why: str) -> None:
     ask(unloading, code, why, options, blocking=True)
 
 
+def ask_about_hold(unloading: Unloading, why: str) -> None:
+    """Somebody, or something that is no carton known, has kept the arm from moving for long: a person looks what it is."""
+    options = [
+        option("look_again", "nobody and nothing is there any more: look again and go on", default=True),
+        option("give_up", "end the job"),
+    ]
+    text = f"{why}. Where nobody is, something lies that the robot cannot see: carry it away"
+    ask(unloading, OutcomeCode.STOPPED_BY_SAFETY, text[:1000], options, blocking=False)
+
+
+def hold_is_over(unloading: Unloading) -> None:
+    """The arm may move again: nobody need answer what kept it."""
+    job = unloading.require_job()
+    job.waiting_questions = [item for item in job.waiting_questions if item.code != OutcomeCode.STOPPED_BY_SAFETY]
+    question = job.open_question()
+    if question is not None and question.code == OutcomeCode.STOPPED_BY_SAFETY:
+        _close(unloading, question, "nobody: the way is free", "closed")
+        open_next(unloading)
+
+
+def _close(unloading: Unloading, question: OpenQuestion, who: str, key: str) -> None:
+    question.open, question.answered_by, question.answer_key = False, who, key
+    unloading.dirty = True
+    job = unloading.require_job()
+    unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
+
+
 def refusal(unloading: Unloading, question_id: str, key: str, carton_ids: Sequence[int]) -> str:
     """Why an answer cannot be accepted, in a sentence; empty = it can. Who answers is checked elsewhere."""
     job = unloading.job
@@ -231,9 +258,7 @@ def answer(unloading: Unloading, key: str, carton_ids: Sequence[int], who: str) 
     job = unloading.require_job()
     question = job.open_question()
     assert question is not None
-    question.open, question.answered_by, question.answer_key = False, who, key
-    unloading.dirty = True
-    unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
+    _close(unloading, question, who, key)
     offered = [item for item in question.options if item["key"] == key]
     ids = sorted(set(map(int, carton_ids))) or offered[0]["carton_ids"]
     text = _apply(unloading, question, offered, key, ids, who)

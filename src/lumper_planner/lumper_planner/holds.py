@@ -1,5 +1,7 @@
 """The first leaves of the behaviour tree: whether there is a job, and what keeps it from moving. Answers as in `steps`."""
 
+import math
+
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, JobState, OutcomeCode
 from py_trees.common import Status
@@ -131,7 +133,20 @@ def reconciling(u: Unloading) -> Status:
 def forbidden(u: Unloading) -> Status:
     """Nothing may move now."""
     text = moves.may_not_move(u)
+    _ask_what_stands_there(u, text)
     if not text:
         return Status.FAILURE
     u.say(JobState.WAITING, text)
     return Status.RUNNING
+
+
+def _ask_what_stands_there(u: Unloading, text: str) -> None:
+    if not u.world.kept_by_somebody():
+        u.kept_since_s = math.inf
+        if not text:
+            assist.hold_is_over(u)
+        return
+    asked = any(question.code == OutcomeCode.STOPPED_BY_SAFETY for question in u.require_job().questions())
+    u.kept_since_s = u.now.ros_s if asked else min(u.kept_since_s, u.now.ros_s)
+    if text and u.now.ros_s - u.kept_since_s >= u.parameters.hold_question_s:
+        assist.ask_about_hold(u, f"{text}, for {u.parameters.hold_question_s:.0f} s")

@@ -77,6 +77,12 @@ class PlannerParameters:
     )
     drive_back_m: float = parameter(0.4, low=0.05, high=2.0, doc="how far the base goes back when a person says so")
 
+    hold_question_s: float = parameter(
+        20.0,
+        low=1.0,
+        high=3600.0,
+        doc="a person is asked when somebody or something unknown has kept the arm from moving for so long",
+    )
     question_limit_s: float = parameter(
         300.0, low=1.0, high=86400.0, doc="an open question takes its safe default after this (ROS time)"
     )

@@ -132,6 +132,7 @@ class Unloading:
     stopped: bool = False  # safety has stopped the robot and not yet let it go
     stop_latched: bool = False
     collapse_version: int = -1
+    kept_since_s: float = math.inf  # ROS time since which somebody or something unknown keeps the arm from moving
 
     # --- small helpers ---
 

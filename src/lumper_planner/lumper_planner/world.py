@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from lumper_msgs.msg import BrokerState, ConveyorState, SafetyState, Wall
+from lumper_msgs.msg import BrokerState, ConveyorState, SafetyCause, SafetyState, Wall
 from numpy.typing import NDArray
 
 from lumper_ros.auth import MonitorFeed
@@ -237,6 +237,13 @@ class World:
         }.get(self.safety.mode, f"safety mode {self.safety.mode}")
         causes = [cause.text[:200] for cause in self.safety.causes if cause.effect != cause.EFFECT_REDUCE]
         return f"waiting for the permit: {mode}" + (f" ({'; '.join(causes)})" if causes else "")
+
+    def kept_by_somebody(self) -> bool:
+        """Whether a person, or what safety cannot tell from one, is a present cause of the stop."""
+        return self.safety is not None and any(
+            cause.code == SafetyCause.PERSON_NEAR and cause.effect != SafetyCause.EFFECT_REDUCE and cause.present
+            for cause in self.safety.causes
+        )
 
     def broker_text(self, now: Now, max_age_s: float, ended_id: str = "") -> str:
         """Why the motion broker cannot take a request now; empty = it can.

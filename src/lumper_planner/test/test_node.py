@@ -125,12 +125,13 @@ class Process:
         peers.processes.append(self.process)
         self.change = peers.node.create_client(ChangeState, "unload_planner/change_state")
         self.state = peers.node.create_client(GetState, "unload_planner/get_state")
-        for transition, goal in (
-            (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
-            (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
+        # One that was killed while it was active is so again without being told.
+        for transition, goals in (
+            (Transition.TRANSITION_CONFIGURE, (State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE)),
+            (Transition.TRANSITION_ACTIVATE, (State.PRIMARY_STATE_ACTIVE,)),
         ):
             deadline_s = time.monotonic() + 40.0
-            while not self._changed(peers, transition) and self._state(peers) != goal:
+            while self._state(peers) not in goals and not self._changed(peers, transition):
                 assert time.monotonic() < deadline_s, "the node does not come up"
 
     def _changed(self, peers: Peers, transition: int) -> bool:

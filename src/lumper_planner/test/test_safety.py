@@ -147,3 +147,33 @@ def test_the_base_moves_only_with_the_arm_folded_and_empty() -> None:
     kinds = world.kinds()
     moves = [index for index, kind in enumerate(kinds) if kind == 100]
     assert moves and all(kinds[index - 1] == GOAL.SCAN for index in moves)
+
+
+def test_who_or_what_keeps_the_arm_from_moving_for_long_is_asked_about_until_it_is_gone() -> None:
+    world = FakeWorld(pile())
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
+    stop(world, latched=False)
+    world.pass_time(18.0)
+    assert not world.questions, "people walk by"
+    world.pass_time(4.0)
+    first = world.questions[-1]
+    assert first.open and first.code.code == OutcomeCode.STOPPED_BY_SAFETY and "person 0.8 m away" in first.text
+    assert world.answer("look_again").accepted
+    world.pass_time(18.0)
+    assert not world.questions[-1].open
+    world.pass_time(4.0)
+    assert world.questions[-1].open and world.questions[-1].question_id != first.question_id, "it is still there"
+    clear(world)
+    result = ended(world, goal)
+    assert not world.questions[-1].open and "the way is free" in world.questions[-1].answered_by
+    assert result.outcome.code == OutcomeCode.NONE and result.delivered == 6 and result.assists == 2
+
+
+def test_a_stop_that_somebody_called_is_no_question() -> None:
+    world = FakeWorld(pile())
+    world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
+    stop(world, latched=True)
+    world.pass_time(60.0)
+    assert not world.questions

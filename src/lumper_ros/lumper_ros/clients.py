@@ -41,6 +41,7 @@ class _Call:
     timeout_s: float
     request: Any
     future: Any = None  # None = no server was seen yet
+    servers: frozenset[bytes] = frozenset()
 
 
 class GoalSender:
@@ -178,11 +179,22 @@ class ServiceCaller:
                 self.on_response(tag, None)
             elif call.future is None:
                 self._try_send(tag)
+            elif self._servers() - call.servers:
+                # The server was restarted: the newcomer does not know what its predecessor was asked.
+                self._client.remove_pending_request(call.future)
+                self._try_send(tag)
+
+    def _servers(self) -> frozenset[bytes]:
+        replies = f"rr{self.node.resolve_service_name(self.name)}Reply"
+        return frozenset(
+            bytes(info.endpoint_gid) for info in self.node.get_publishers_info_by_topic(replies, no_mangle=True)
+        )
 
     def _try_send(self, tag: str) -> None:
         """Send once a server is there: a request that leaves before discovery is lost."""
         call = self._calls[tag]
         if self._client.service_is_ready():
+            call.servers = self._servers()
             call.future = self._client.call_async(call.request)
             call.future.add_done_callback(lambda done: self._answered(tag, call, done))
 
@@ -191,6 +203,6 @@ class ServiceCaller:
         self.node.destroy_client(self._client)
 
     def _answered(self, tag: str, call: _Call, future: Any) -> None:
-        if self._calls.get(tag) is call:
+        if self._calls.get(tag) is call and call.future is future:
             del self._calls[tag]
             self.on_response(tag, future.result())

@@ -32,6 +32,7 @@ from lumper_ros import interfaces, journal
 from lumper_ros.clients import CHECK_PERIOD_S, GoalSender, ServiceCaller
 from lumper_ros.parameters import ParameterError, from_mapping, spec_of
 from lumper_ros.qos import qos
+from lumper_ros.respawn import ActiveMark
 from lumper_ros.spin import Spinner
 from lumper_ros.store import Store
 from lumper_ros.worker import Worker, WorkerLostError
@@ -446,6 +447,19 @@ class _ManagedNode(LifecycleNode):
         self.lumper_failed = False
         self._configure = configure
         self._host: Host | None = None
+        self._mark = ActiveMark(state_path(self).with_suffix(".active"))
+
+    def resume(self) -> None:
+        """Take up the service again, if the node was killed in it."""
+        if not self._mark.left_behind():
+            return
+        self._mark.clear()  # what kills it again now is left to the lifecycle manager
+        done = TransitionCallbackReturn.SUCCESS
+        if self.trigger_configure() is done and self.trigger_activate() is done and self._host is not None:
+            name = self.get_name()
+            text = f"{name} was killed while it was active; it has configured and activated itself again"
+            emit = c.Emit("lifecycle.node_restarted", text, c.Severity.WARN, values={"node": name})
+            self._host.inject(lambda core, now: (emit,))
 
     def _guarded(self, what: str, step: Callable[[], None]) -> TransitionCallbackReturn:
         try:
@@ -466,7 +480,10 @@ class _ManagedNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._host is not None
-        return self._guarded("activate", self._host.start)
+        result = self._guarded("activate", self._host.start)
+        if result is TransitionCallbackReturn.SUCCESS:
+            self._mark.set()
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._guarded("deactivate", self.close)
@@ -479,6 +496,7 @@ class _ManagedNode(LifecycleNode):
         return self._guarded("shutdown", self.close)
 
     def close(self) -> None:
+        self._mark.clear()
         if self._host is not None:
             self._host.stop()
 
@@ -521,6 +539,7 @@ def run_core(
         if lifecycle:
             node = _ManagedNode(node_name, configure)
             spinner.add(node)
+            node.resume()
         else:
             node = rclpy.create_node(node_name, automatically_declare_parameters_from_overrides=True)
             node.lumper_failed = False

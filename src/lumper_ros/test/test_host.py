@@ -252,6 +252,25 @@ def test_services_are_answered_by_the_core(rig: Rig) -> None:
     assert answers[1] == ("b", None)
 
 
+def test_a_call_is_made_again_to_a_server_that_took_the_place_of_a_dead_one(rig: Rig) -> None:
+    # A killed server stays on the graph for its lease: here, one that nobody spins.
+    dead = rclpy.create_node("dead")
+    dead.create_service(JobCommand, "job/command", lambda _, response: response)
+    client = rclpy.create_node("client")
+    rig.nodes += [dead, client]
+    rig.spinner.add(client)
+    answers: list[tuple[str, Any]] = []
+    caller = ServiceCaller(client, JobCommand, "job/command", lambda tag, response: answers.append((tag, response)))
+    wait(lambda: client.count_services("job/command"))
+    rig.on_loop(lambda: caller.call("a", JobCommand.Request(), 60.0))
+    planner = Recorder()
+    planner.answers["service"] = lambda name, request: (c.Respond(JobCommand.Response(accepted=True)),)
+    host = rig.add(PLANNER, planner)
+    rig.on_loop(host.start)
+    wait(lambda: (rig.on_loop(caller.check), answers)[1])
+    assert [(tag, response.accepted) for tag, response in answers] == [("a", True)]
+
+
 def test_compute_runs_aside_and_its_errors_come_back(rig: Rig) -> None:
     planner, _, host, _ = two(rig)
     host.inject(

@@ -65,6 +65,11 @@ class Accounting:
         """(n,) neither in the trailer nor on the robot any more."""
         return np.asarray(self.delivered | self.with_person)
 
+    @property
+    def on_floor(self) -> Flags:
+        """(n,) fell, and lie on the floor."""
+        return self._on_floor.copy()
+
     def update(
         self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
     ) -> NDArray[np.int64]:
