@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 
 # Two neighbouring samples of a straight tool line may differ by so much in a joint before the branch counts as torn.
 MAX_BRANCH_STEP_RAD = 0.35
+# Nothing is planned nearer to a joint's limit, so that a servo's error leaves the arm where it can be planned from; one that stands
+# no further beyond is taken to stand inside.
+LIMIT_MARGIN_RAD = 5e-4
+SERVO_RAD = 0.01
 # A turn whose trace is so near to that of none is none (1e-6 rad).
 UNTURNED = 1e-12
 
@@ -40,7 +44,7 @@ class ArmKinematics:
             ),
             degrees=False,
         )
-        self._limits = np.column_stack([robot.lower_rad, robot.upper_rad])
+        self._limits = np.column_stack([robot.lower_rad + LIMIT_MARGIN_RAD, robot.upper_rad - LIMIT_MARGIN_RAD])
         self._to_arm = inverse(robot.link_transforms(np.zeros(len(robot.joint_names)))["arm_base"])
         self._from_tool = inverse(robot.flange_to_tool)
         self.links = robot.chain.links
@@ -72,6 +76,12 @@ class ArmKinematics:
             result[:3, number] = np.cross(direction, tip - frames[link][:3, 3])
             result[3:, number] = direction
         return result
+
+    def inside(self, joints: Array) -> Array:
+        """(6,) measured joints; one that a servo's error has put at its limit or just beyond it, as standing just inside."""
+        low, high = self._limits[:, 0], self._limits[:, 1]
+        near = (joints > low - SERVO_RAD) & (joints < high + SERVO_RAD)
+        return np.where(near, np.clip(joints, low, high), joints)
 
     def branches(self, tools: Array) -> Array:
         """(n, 8, 6) joint solutions of (n, 4, 4) tool poses; NaN where a branch does not exist or leaves the limits.

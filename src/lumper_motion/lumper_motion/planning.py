@@ -52,8 +52,8 @@ class Planning:
         joints, end = self._senses.joints, self._memory.end
         assert joints is not None
         if end is not None and float(np.abs(joints.position - end).max()) < AT_END_RAD:
-            return end
-        return joints.position
+            return self._planner.kinematics.inside(end)
+        return self._planner.kinematics.inside(joints.position)
 
     def _load(self) -> Load | None:
         return self._memory.held.load if self._memory.held else None

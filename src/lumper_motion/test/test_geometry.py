@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.follow import Follower
-from lumper_motion.kinematics import ArmKinematics, straight_tools
+from lumper_motion.kinematics import LIMIT_MARGIN_RAD, ArmKinematics, straight_tools
 from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
 from lumper_motion.path import Leg, check_path, line, make_path
 from lumper_motion.search import SearchError, search
 from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
+from lumper_motion.tools import moved
 from lumper_ros.convert import matrix, seconds
 from lumper_ros.robot import load_robot, load_trailer
 
@@ -101,6 +102,21 @@ def test_load_acceleration_limit() -> None:
     centre = tools[:, :3, :3] @ np.array([0, 0, 0.2]) + tools[:, :3, 3]
     accel = np.gradient(np.gradient(centre, trajectory.step_s, axis=0), trajectory.step_s, axis=0)[5:-5]
     assert np.abs(accel).max() < 2.0 * 1.15
+
+
+@pytest.mark.parametrize("beyond_rad", [0.0, 7e-5, 0.005])
+def test_an_arm_that_a_servos_error_put_at_a_joints_limit_can_leave_it(beyond_rad: float) -> None:
+    """As a broker finds it that was killed in a motion to there: what was planned is not known any more."""
+    measured = np.array([-1.209128, -0.092522, 2.221385, ROBOT.upper_rad[3] + beyond_rad, 1.012693, 0.363151])
+    start = KIN.inside(measured)
+    assert np.abs(start - measured).max() <= beyond_rad + LIMIT_MARGIN_RAD + 1e-9
+    tool = KIN.tool(start)[0]
+    ways = [moved(tool, 0.1 * axis) for axis in (*np.eye(3), *-np.eye(3))]
+    lines = [line for way in ways if (line := KIN.tool_line(straight_tools(tool, way), start)) is not None]
+    assert lines and all((line <= ROBOT.upper_rad).all() for line in lines)
+    far = measured.copy()
+    far[3] += 0.1
+    assert (KIN.inside(far) == far).all(), "a joint that is really out of its range is not made good"
 
 
 def test_corners_are_rounded_within_both_legs_and_ends_are_kept() -> None:

@@ -8,7 +8,7 @@ from harness import CONFIG, World, pick_of, wall_of
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
-from lumper_motion.kinematics import ArmKinematics
+from lumper_motion.kinematics import LIMIT_MARGIN_RAD, ArmKinematics
 from lumper_ros.robot import Robot, load_robot, make_robot
 
 G, C = ExecuteMotion.Goal, OutcomeCode
@@ -75,7 +75,8 @@ def test_kinematics_agree_with_its_description() -> None:
     robot = second_arm()
     kinematics = ArmKinematics(robot)
     random = np.random.default_rng(5)
-    for position in random.uniform(robot.lower_rad, robot.upper_rad, (200, 6)):
+    low, high = robot.lower_rad + LIMIT_MARGIN_RAD, robot.upper_rad - LIMIT_MARGIN_RAD
+    for position in random.uniform(low, high, (200, 6)):
         tool = kinematics.tool(position)[0]
         found = kinematics.solutions(tool, position)
         assert len(found)

@@ -214,9 +214,6 @@ def latency(figures: dict, quick: bool) -> None:
     print(f"cloud to wall: median {np.median(warm):.1f} ms, p99 {p99:.1f} ms CPU, {len(rig.wall.cartons)} cartons")
     note = f"CPU time of one thread, median {np.median(warm):.1f} ms; without DDS"
     figures["perception.cloud_to_wall_p99_ms"] = {"value": p99, "unit": "ms", "note": note}
-    figures["perception.sustained_hz"] = {
-        "value": 1e3 / float(np.mean(warm)), "unit": "Hz", "note": "1 / mean CPU time on one core, without DDS and the rest of the system"
-    }  # fmt: skip
 
 
 def seen_point(carton: Carton) -> np.ndarray:
