@@ -9,6 +9,7 @@ import itertools
 import os
 import random
 import tempfile
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import results
-from bench_live import CARTONS, Faults, job
+from bench_live import CARTONS, Faults, Listener, job
 from launched import node_processes
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
@@ -34,8 +35,16 @@ class Journal:
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
+        self.answers = 0
+        self._read_s = 0.0
 
-    def look(self, pid: int) -> None:
+    def look(self, pid: int, listener: Listener) -> None:
+        # After four motions in a row that came to nothing the robot asks a person; here each of them was killed.
+        listener.look_again()
+        self.answers = listener.answers
+        if time.monotonic() - self._read_s < 0.5:
+            return
+        self._read_s = time.monotonic()
         with suppress(psutil.Error, OSError, KeyError):
             process = node_processes(pid)[BROKER]
             os.environ["LUMPER_STATE_DIR"] = process.environ()["LUMPER_STATE_DIR"]
@@ -62,14 +71,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     draw = random.Random(options.seed)
-    faults = Faults(draw, ((number, BROKER) for number in itertools.count(1)), options.kills, freeze_every=None)
-    reports, doubled, lost, requests, interrupted = [], 0, 0, 0, 0
+    faults = Faults(draw, ((number, BROKER) for number in itertools.count(1)), options.kills, None, (2.0, 8.0))
+    reports, doubled, lost, requests, interrupted, answers = [], 0, 0, 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="lumper_bench_") as folder:
         while faults.count < options.kills:
             journal = Journal()
             report, twice = job(options.seed + len(reports), Path(folder), faults, journal.look)
             doubled += twice + journal.doubled()
             lost += journal.lost()
+            answers += journal.answers
             requests += len(journal.records)
             interrupted += sum(
                 record["outcome"] == OutcomeCode.UNKNOWN_AFTER_RESTART for record in journal.records.values()
@@ -80,7 +90,8 @@ def main() -> None:
     finished = sum(report["success"] for report in reports)
     note = (
         f"{faults.count} kills of the running node with SIGKILL in {len(reports)} jobs of {CARTONS} cartons, {finished} of them finished; "
-        f"{requests} requests, {interrupted} of them interrupted; to motion again {np.median(times):.1f} s (median), "
+        f"{requests} requests, {interrupted} of them interrupted; {answers} times a person was asked, because four motions in a row "
+        f"came to nothing, and said 'look again'; to motion again {np.median(times):.1f} s (median), "
         f"{np.percentile(times, 95):.1f} s (p95), a person's reset included where the arm had moved; seed {options.seed}"
     )
     results.write(

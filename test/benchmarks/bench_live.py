@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "test" / "system"))
 
 from launched import Observer, node_processes, start_demo  # noqa: E402
 
+from lumper_ros.auth import sign_command  # noqa: E402
 from lumper_ros.interfaces import TOPICS, resolve_type  # noqa: E402
 from lumper_ros.qos import qos  # noqa: E402
 
@@ -61,7 +62,13 @@ class Listener:
         self.done: Counter[str] = Counter()
         self.resets = 0
         self._stops: list[float] = []
-        for name, take in (("joint_states", self._joints), ("events", self._event)):
+        self._question: Any = None
+        self.answers = 0
+        for name, take in (
+            ("joint_states", self._joints),
+            ("events", self._event),
+            ("assist/request", lambda message: setattr(self, "_question", message)),
+        ):
             row = TOPICS[name]
             self._see.node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
 
@@ -81,6 +88,15 @@ class Listener:
         self.resets += message.code == "safety.reset"
         if message.code == "motion.stopping":
             self._stops.append(time.monotonic())
+
+    def look_again(self) -> None:
+        """Answer an open question as a person does who knows that nothing is amiss."""
+        question = self._question
+        if question is None or not question.open or all(option.key != "look_again" for option in question.options):
+            return
+        arguments = {"question_id": question.question_id, "option_key": "look_again", "carton_ids": []}
+        auth = sign_command(b"", "assist/answer", arguments, "bench", time.time(), self.answers + 1)
+        self.answers += bool(self._see.call("assist/answer", auth=auth, **arguments).accepted)
 
     def moves(self, now_s: float) -> bool:
         """Whether the arm moves."""
@@ -113,19 +129,29 @@ class Faults:
     """The faults of one job, and what came of each."""
 
     def __init__(
-        self, draw: random.Random, nodes: Iterator[tuple[int, str]], most: int, freeze_every: int | None = FREEZE_EVERY
+        self,
+        draw: random.Random,
+        nodes: Iterator[tuple[int, str]],
+        most: int,
+        freeze_every: int | None = FREEZE_EVERY,
+        between_s: tuple[float, float] = (2.0, 6.0),
     ) -> None:
-        self._draw, self._nodes, self._most, self._freeze_every = draw, nodes, most, freeze_every
+        """
+        Args:
+            between_s: how long to wait after one fault's effects until the next one, drawn evenly from this range.
+        """
+        self._draw, self._nodes, self._most = draw, nodes, most
+        self._freeze_every, self._between_s = freeze_every, between_s
         self.recoveries: defaultdict[str, list[float]] = defaultdict(list)
         self.with_person: Counter[str] = Counter()
         self.recoveries_with_person: list[float] = []
         self.monitor_stops_s: list[float] = []
         self.count = 0
 
-    def run(self, demo: "subprocess.Popen[str]", listener: Listener, look: Callable[[int], None]) -> None:
+    def run(self, demo: "subprocess.Popen[str]", listener: Listener, look: Callable[[int, Listener], None]) -> None:
         while demo.poll() is None and self.count < self._most:
-            look(demo.pid)
-            time.sleep(self._draw.uniform(2.0, 6.0))
+            look(demo.pid, listener)
+            time.sleep(self._draw.uniform(*self._between_s))
             number, name = next(self._nodes)
             process = node_processes(demo.pid).get(name)
             if process is None or demo.poll() is not None:
@@ -145,6 +171,7 @@ class Faults:
                 if time.monotonic() > fault_s + GIVE_UP_S:
                     recovery_s = math.inf
                     break
+                look(demo.pid, listener)
                 time.sleep(0.02)
             if recovery_s is None:
                 continue  # the job ended first
@@ -163,12 +190,12 @@ class Faults:
 
 
 def job(
-    seed: int, folder: Path, faults: Faults, look: Callable[[int], None] = lambda pid: None
+    seed: int, folder: Path, faults: Faults, look: Callable[[int, Listener], None] = lambda pid, listener: None
 ) -> tuple[dict[str, Any], int]:
     """One demonstration under faults: its report, and motions that were done twice.
 
     Args:
-        look: called again and again while it runs, with the process of the demonstration.
+        look: called again and again while it runs, with the number of the demonstration's process.
     """
     report = folder / f"report-{seed}.json"
     demo, domain_id, _ = start_demo(report, "--headless", "--cartons", str(CARTONS), "--seed", str(seed))
@@ -178,7 +205,7 @@ def job(
             time.sleep(0.1)
         faults.run(demo, listener, look)
         while demo.poll() is None:
-            look(demo.pid)
+            look(demo.pid, listener)
             time.sleep(0.2)
     finally:
         listener.close()
