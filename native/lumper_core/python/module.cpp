@@ -362,6 +362,7 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(&from_keywords<PlanParameters>))
       .def_readwrite("max_picks", &PlanParameters::max_picks)
       .def_readwrite("max_group", &PlanParameters::max_group)
+      .def_readwrite("lookahead", &PlanParameters::lookahead)
       .def_readwrite("confidence_min", &PlanParameters::confidence_min)
       .def_readwrite("grip_s", &PlanParameters::grip_s)
       .def_readwrite("release_s", &PlanParameters::release_s)
@@ -577,7 +578,8 @@ PYBIND11_MODULE(_core, m) {
       .def_readonly("advance_base_m", &Plan::advance_base_m)
       .def_readonly("expected_s", &Plan::expected_s)
       .def_readonly("planning_s", &Plan::planning_s)
-      .def_readonly("complete", &Plan::complete);
+      .def_readonly("complete", &Plan::complete)
+      .def_readonly("dead_end", &Plan::dead_end);
 
   py::class_<Planner>(m, "Planner")
       .def(py::init<const Trailer&, const Gripper&, const Arm&, const Conveyor&, const StaticsParameters&,

@@ -23,6 +23,8 @@ constexpr double kUpright = 0.9945;
 constexpr double kTilt = 0.1;  ///< its sine
 /// Height over the smaller side of its base from which on the starting belt tips a carton.
 constexpr double kSlender = 2.8;
+constexpr double kAskew = 0.035;  ///< sine from which on a load is drawn square to its own front, not along the trailer
+constexpr double kAlike = 0.02;   ///< fronts of a group differ by no more
 constexpr double kDeepest_m = 0.61;  // a carton of unknown depth is pulled as far as the deepest one
 
 struct FaceView {
@@ -149,6 +151,40 @@ std::vector<int32_t> burdens(const ContactGraph& graph, int32_t slot, const std:
     }
   }
   return result;
+}
+
+/// Straight out of the place where these boxes stand: along the trailer, or square to their common front if that stands
+/// askew.
+Vec3 way_out(const ContactGraph& graph, const std::vector<int32_t>& slots) {
+  Vec3 way = -Vec3::UnitX();
+  for (const int32_t slot : slots) {
+    FaceView face;
+    if (!facing(graph.box(slot), -Vec3::UnitX(), &face)) {
+      return -Vec3::UnitX();
+    }
+    const Vec3 own = Vec3(face.normal.x(), face.normal.y(), 0.0).normalized();
+    if (slot == slots[0]) {
+      way = own;
+    } else if (std::abs(own.y() - way.y()) > kAlike) {
+      return -Vec3::UnitX();
+    }
+  }
+  return std::abs(way.y()) < kAskew ? Vec3(-Vec3::UnitX()) : way;
+}
+
+/// Whether the boxes' fronts leave no corner of their common outline to others: the load is carried as one box.
+bool fills_its_front(const ContactGraph& graph, const std::vector<int32_t>& slots) {
+  constexpr double kFilled = 0.9;
+  Vec3 low = Vec3::Constant(1e9);
+  Vec3 high = Vec3::Constant(-1e9);
+  double filled = 0.0;
+  for (const int32_t slot : slots) {
+    const Vec3 own = graph.high(slot) - graph.low(slot);
+    filled += own.y() * own.z();
+    low = low.cwiseMin(graph.low(slot));
+    high = high.cwiseMax(graph.high(slot));
+  }
+  return slots.size() < 3 || filled >= kFilled * (high.y() - low.y()) * (high.z() - low.z());
 }
 
 }  // namespace
@@ -393,8 +429,20 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     }
   }
   const double pull = depth + parameters_.extract_margin_m;
-  const Vec3 in_front_low(low.x() - pull, low.y(), low.z());
-  const Vec3 in_front_high(low.x(), high.y(), high.z());
+  const auto swept_low = [&](const Vec3& way) {
+    return Vec3(low.x() - pull, low.y() + std::min(0.0, pull * way.y()), low.z());
+  };
+  const auto swept_high = [&](const Vec3& way) {
+    return Vec3(low.x(), high.y() + std::max(0.0, pull * way.y()), high.z());
+  };
+  Vec3 way = way_out(graph, slots);
+  if (way.y() != 0.0 &&
+      (swept_low(way).y() < -0.5 * graph.trailer().width_m || swept_high(way).y() > 0.5 * graph.trailer().width_m ||
+       !inside(graph, swept_low(way), swept_high(way), slots).empty())) {
+    way = -Vec3::UnitX();
+  }
+  const Vec3 in_front_low = swept_low(way);
+  const Vec3 in_front_high = swept_high(way);
   const auto blockers = inside(graph, in_front_low, in_front_high, slots);
   const bool front_unknown = meets(unknown, in_front_low, in_front_high);
 
@@ -405,7 +453,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
     grasp.lift = lift;
     grasp.tilt = tilt;
     grasp.speed_limit = speed;
-    grasp.extract = Vec3(-pull, 0.0, 0.0);
+    grasp.extract = way * pull;
     grasps->push_back(grasp);
   };
   const Vec3 on_top_low(low.x(), low.y(), high.z() + kOverlap_m);
@@ -508,18 +556,34 @@ void GraspFinder::find(const ContactGraph& graph, int32_t slot, const std::vecto
   strokes(graph, {slot}, unknown, grasps, why_not);
 }
 
-void GraspFinder::find_pairs(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
-                             std::vector<Grasp>* grasps) const {
-  if (parameters_.max_group < 2) {
-    return;
-  }
-  for (const int32_t index : graph.patches_of(slot)) {
-    const Patch& patch = graph.patches()[static_cast<size_t>(index)];
-    // Each pair once: from its `a` side. Neighbours along x cannot be held by one pad.
-    if (patch.a != slot || patch.b < 0 || std::abs(patch.normal.x()) > 0.5) {
-      continue;
+void GraspFinder::find_groups(const ContactGraph& graph, int32_t slot,
+                              const std::vector<std::pair<Vec3, Vec3>>& unknown, std::vector<Grasp>* grasps) const {
+  const auto most = static_cast<size_t>(std::clamp(parameters_.max_group, 1, Grasp::kMaxIds));
+  // Each group once: from its first box on, by those that touch it. Neighbours along x cannot be held by one pad.
+  std::vector<std::vector<int32_t>> groups{{slot}};
+  for (size_t g = 0; g < groups.size() && groups[g].size() < most; ++g) {
+    const std::vector<int32_t> group = groups[g];
+    for (const int32_t member : group) {
+      for (const int32_t index : graph.patches_of(member)) {
+        const Patch& patch = graph.patches()[static_cast<size_t>(index)];
+        const int32_t other = patch.a == member ? patch.b : patch.a;
+        if (other <= slot || std::abs(patch.normal.x()) > 0.5 ||
+            std::find(group.begin(), group.end(), other) != group.end()) {
+          continue;
+        }
+        std::vector<int32_t> larger = group;
+        larger.insert(std::upper_bound(larger.begin(), larger.end(), other), other);
+        if (std::find(groups.begin(), groups.end(), larger) != groups.end() || !fills_its_front(graph, larger)) {
+          continue;
+        }
+        // What cannot be held without a carton cannot be held with it.
+        const size_t before = grasps->size();
+        strokes(graph, larger, unknown, grasps, nullptr);
+        if (grasps->size() != before) {
+          groups.push_back(std::move(larger));
+        }
+      }
     }
-    strokes(graph, {patch.a, patch.b}, unknown, grasps, nullptr);
   }
 }
 

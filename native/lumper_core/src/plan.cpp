@@ -62,6 +62,31 @@ std::vector<uint32_t> above(const ContactGraph& graph, const std::vector<int32_t
   return found;
 }
 
+std::vector<uint32_t> first_load(const Plan& plan) {
+  if (plan.picks.empty()) {
+    return {};
+  }
+  const Grasp& grasp = plan.picks.front().grasp;
+  std::vector<uint32_t> ids(grasp.ids.begin(), grasp.ids.begin() + grasp.count);
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+int cartons(const Plan& plan) {
+  int count = 0;
+  for (const Pick& pick : plan.picks) {
+    count += pick.grasp.count;
+  }
+  return count;
+}
+
+bool taken(const Plan& plan, uint32_t id) {
+  return std::any_of(plan.picks.begin(), plan.picks.end(), [id](const Pick& pick) {
+    const auto& ids = pick.grasp.ids;
+    return std::find(ids.begin(), ids.begin() + pick.grasp.count, id) != ids.begin() + pick.grasp.count;
+  });
+}
+
 }  // namespace
 
 /// One judged way to take a load.
@@ -104,7 +129,7 @@ std::vector<Grasp> Planner::grasps(const std::vector<Box>& boxes) {
     finder_.find(graph_, static_cast<int32_t>(s), {}, &found, nullptr);
   }
   for (size_t s = 0; s < graph_.slots(); ++s) {
-    finder_.find_pairs(graph_, static_cast<int32_t>(s), {}, &found);
+    finder_.find_groups(graph_, static_cast<int32_t>(s), {}, &found);
   }
   return found;
 }
@@ -149,6 +174,37 @@ double Planner::seconds(const Grasp& grasp, const BasePose& base) const {
 
 Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
   const double start = thread_cpu_s();
+  Plan best = sequence(boxes, request, start, {});
+  // A first pick after which nothing could be taken any more, though cartons are left that could be reached: does
+  // another one lead further?
+  std::vector<std::vector<uint32_t>> tried;
+  std::vector<uint32_t> first = first_load(best);
+  for (int k = 0; k < parameters_.lookahead && best.dead_end && thread_cpu_s() - start < request.budget_s; ++k) {
+    tried.push_back(first);
+    Plan other = sequence(boxes, request, start, tried);
+    if (other.picks.empty()) {
+      break;
+    }
+    first = first_load(other);
+    if (cartons(other) <= cartons(best)) {
+      continue;
+    }
+    for (const std::vector<uint32_t>& load : tried) {
+      if (load.size() != 1 || taken(other, load[0])) {
+        continue;
+      }
+      std::ostringstream text;
+      text << "takeable, but nothing could be taken after " << cartons(best) << " cartons if it went first";
+      other.rejected.push_back({load[0], Reason::kDeadEnd, static_cast<double>(cartons(best)), 0.0, {}, text.str()});
+    }
+    best = std::move(other);
+  }
+  best.planning_s = thread_cpu_s() - start;
+  return best;
+}
+
+Plan Planner::sequence(const std::vector<Box>& boxes, const PlanRequest& request, double start,
+                       const std::vector<std::vector<uint32_t>>& not_first) {
   Plan plan;
   std::vector<std::string> warnings;
   load(boxes, &warnings);
@@ -217,7 +273,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       if (grasps.empty() && first_step) {
         reject(why_not);
       }
-      finder_.find_pairs(graph_, slot, request.unknown, &grasps);
+      finder_.find_groups(graph_, slot, request.unknown, &grasps);
       for (const Grasp& grasp : grasps) {
         bool allowed = true;
         for (int k = 0; k < grasp.count; ++k) {
@@ -230,6 +286,11 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
           }
           allowed = allowed && std::find(request.skip.begin(), request.skip.end(), member) == request.skip.end() &&
                     graph_.box(grasp.slots[static_cast<size_t>(k)]).confidence >= parameters_.confidence_min;
+        }
+        if (first_step && !not_first.empty()) {
+          std::vector<uint32_t> ids(grasp.ids.begin(), grasp.ids.begin() + grasp.count);
+          std::sort(ids.begin(), ids.end());
+          allowed = allowed && std::find(not_first.begin(), not_first.end(), ids) == not_first.end();
         }
         if (allowed) {
           Option option;
@@ -268,7 +329,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       const double motion = ask ? times[i] : seconds(option.grasp, base);
       option.reachable = std::isfinite(motion);
       option.distance_m = (option.grasp.position - mount).norm();
-      const double pull = -option.grasp.extract.x();
+      const double pull = option.grasp.extract.norm();
       option.expected_s = (option.reachable ? motion : 0.0) + parameters_.grip_s + parameters_.release_s +
                           parameters_.sense_s + (pull + option.grasp.lift) / option.grasp.speed_limit;
     }
@@ -304,8 +365,12 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
         rejection.reason = Reason::kStrokeUnsafe;
         rejection.figure = option.stroke.displacement_m;
         rejection.limit = parameters_.stroke_limit_m;
-        text << "its way out would move " << rejection.because_of.size() << " others (" << names(rejection.because_of)
-             << ")";
+        if (option.stroke.jams) {
+          text << "it would jam: drawn askew past what stands beside it, by " << option.stroke.displacement_m << " m";
+        } else {
+          text << "its way out would move " << rejection.because_of.size() << " others (" << names(rejection.because_of)
+               << ")";
+        }
       }
       rejection.text = text.str();
       LeastBad bad;
@@ -320,6 +385,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
       return rejection;
     };
     std::vector<size_t> loaded;
+    bool judged = false;
     // Judge in order of time; one removal is judged once per load and stroke.
     std::map<uint32_t, size_t> best_of;
     size_t chosen = options.size();
@@ -366,6 +432,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
         known = removals.emplace(load, statics_->analyse(load)).first;
       }
       const Removal& alone = known->second;
+      judged = true;
       option.stroke = predict_stroke(graph_, *statics_, option.grasp, alone, parameters_);
       option.grasp.speed_limit = std::min(option.grasp.speed_limit, option.stroke.speed_limit_mps);
       option.risk_s =
@@ -416,6 +483,7 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
           continue;
         }
       }
+      plan.dead_end = judged && !plan.picks.empty();
       break;
     }
     std::stable_sort(safe.begin(), safe.end(),
@@ -478,9 +546,9 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
     if (plan.advance_base_m != 0.0) {
       text << ", after advancing the base by " << plan.advance_base_m << " m";
     }
+    text << (plan.dead_end ? "; after them nothing more can be taken safely as it stands now" : "");
     plan.text = text.str();
   }
-  plan.planning_s = thread_cpu_s() - start;
   return plan;
 }
 

@@ -1,11 +1,14 @@
 """The module as its users see it: answers against an independent solver, certificates, bad input, threads, files."""
 
 import json
+import os
+import subprocess
 import threading
 from pathlib import Path
 
 import numpy as np
 import peers
+import physics
 import pytest
 import walls
 from hypothesis import given, settings
@@ -205,6 +208,152 @@ def test_nothing_safe_offers_the_least_bad() -> None:
 def test_a_spent_budget_is_said() -> None:
     plan = lumper_core.Planner().plan(walls.generate("mixed", 200, 1), base=(3.5, 0.0, 0.0), budget_s=1e-6)
     assert not plan.complete
+
+
+def numbers_of(boxes: NDArray[np.void]) -> str:
+    """As plan_text.cpp reads them; doubles to the last bit."""
+    words = [str(len(boxes))]
+    for row in boxes:
+        for name in ("id", "position", "orientation", "size", "size_unknown", "pose_sigma", "size_sigma"):
+            words += [float(value).hex() for value in np.atleast_1d(row[name])]
+        for name in ("mass", "mass_sigma", "friction", "confidence", "visible_faces"):
+            words.append(float(row[name]).hex())
+    return " ".join(words)
+
+
+def text_of(plan: lumper_core.Plan) -> list[str]:
+    """As plan_text.cpp prints it."""
+    lines = [f"plan {int(plan.outcome)} {plan.expected_s!r} {plan.advance_base_m!r} {len(plan.picks)}"]
+    for pick in plan.picks:
+        x, y, z = map(float, pick.grasp_position)
+        ids = list(pick.carton_ids)
+        lines.append(f"pick {len(ids)} {ids[0]} {x!r} {y!r} {z!r} {pick.predicted_accel_mps2!r} {pick.certificate}")
+    return lines + [f"not {item.carton_id} {int(item.reason)} {item.figure!r}" for item in plan.rejected]
+
+
+def in_decimals(line: str) -> str:
+    return " ".join(repr(float.fromhex(word)) if "0x" in word else word for word in line.split())
+
+
+@pytest.mark.skipif("LUMPER_CORE_BUILD" not in os.environ, reason="the C++ program is where ctest builds")
+def test_a_user_of_the_library_and_one_of_the_module_get_the_same_plans() -> None:
+    given = [walls.generate(kind, 40, seed) for kind in walls.KINDS for seed in range(4)]
+    program = Path(os.environ["LUMPER_CORE_BUILD"]) / "plan_text"
+    words = " ".join([str(len(given)), *map(numbers_of, given)])
+    said = subprocess.run([program], input=words, capture_output=True, text=True, check=True).stdout.splitlines()
+    planner = lumper_core.Planner()
+    expected = [line for boxes in given for line in text_of(planner.plan(boxes, base=(4.0, 0.0, 0.0), budget_s=60.0))]
+    assert sum(line.startswith("pick") for line in expected) >= len(given)
+    assert [in_decimals(line) for line in said] == expected
+
+
+def beam(
+    left: tuple[float, float], right: float, mass: float, pivot: tuple[float, float], at: float
+) -> NDArray[np.void]:
+    """A beam on a pivot with two cartons (3, 4) on its left arm and one (5) on its right; masses in kg, places in m."""
+    rows = [
+        ((4.0, (pivot[1] - pivot[0]) / 2, 0.25), (0.4, sum(pivot), 0.5)),
+        ((4.0, 0.0, 0.6), (0.4, 1.5, 0.2)),
+        *[((4.0, y, 0.8), (0.4, 0.28, 0.2)) for y in (-0.6, -0.25, at)],
+    ]
+    boxes = boxes_of(*rows)
+    boxes["mass"] = 20.0, mass, *left, right
+    boxes["pose_sigma"], boxes["size_sigma"] = 1e-5, 1e-5
+    return boxes
+
+
+@pytest.mark.parametrize(
+    ("boxes", "dead"),
+    [
+        (beam((3.8, 1.76), 4.94, 3.86, (0.29, 0.07), 0.55), 4),
+        (beam((1.21, 5.79), 2.96, 5.44, (0.12, 0.17), 0.53), 3),
+        (beam((1.04, 4.22), 7.11, 7.42, (0.08, 0.11), 0.27), 3),
+        (beam((2.93, 2.88), 5.97, 2.94, (0.29, 0.07), 0.29), 4),
+    ],
+)
+def test_a_first_pick_that_leads_to_a_dead_end_is_not_the_one(boxes: NDArray[np.void], dead: int) -> None:
+    def planned(lookahead: int) -> lumper_core.Plan:
+        parameters = lumper_core.PlanParameters(max_group=1, max_advance_m=0.0, lookahead=lookahead)
+        return lumper_core.Planner(parameters=parameters).plan(boxes, base=(2.0, 0.0, 0.0), budget_s=60.0)
+
+    greedy, ahead = planned(0), planned(2)
+    assert [list(pick.carton_ids) for pick in greedy.picks] == [[dead]] and greedy.dead_end
+    assert "nothing more can be taken" in greedy.text
+    assert len(ahead.picks) == 5 and not ahead.dead_end
+    assert list(ahead.picks[0].carton_ids) != [dead]
+
+
+def test_a_dead_end_is_explained_and_better_than_nothing() -> None:
+    boxes = beam((3.8, 1.76), 4.94, 3.86, (0.29, 0.07), 0.55)
+    parameters = lumper_core.PlanParameters(max_group=1, max_advance_m=0.0, max_picks=3)
+    plan = lumper_core.Planner(parameters=parameters).plan(boxes, base=(2.0, 0.0, 0.0), budget_s=60.0)
+    assert len(plan.picks) == 3
+    told = {item.carton_id: item.reason for item in plan.rejected}
+    assert told.get(4, lumper_core.Reason.DEAD_END) == lumper_core.Reason.DEAD_END
+    only = lumper_core.Planner(parameters=parameters).plan(
+        boxes, base=(2.0, 0.0, 0.0), budget_s=60.0, failed={5: 9, 3: 9}, max_failed=2
+    )
+    assert [list(pick.carton_ids) for pick in only.picks] == [[4]]
+
+
+def askew(turn_rad: float, width_m: float, count: int) -> NDArray[np.void]:
+    """A row of cartons that all stand turned by as much; on all but the middle one stands another, so that they stay in place."""
+    side = np.arange(count) - (count - 1) / 2
+    places = [(4.0, y, 0.175) for y in side * (width_m + 0.001) / np.cos(turn_rad)]
+    places += [(x, y, 0.525) for k, (x, y, _) in enumerate(places) if k != count // 2]
+    boxes = boxes_of(*[(place, (0.4, width_m, 0.35)) for place in places])
+    boxes["orientation"] = 0.0, 0.0, np.sin(turn_rad / 2), np.cos(turn_rad / 2)
+    boxes["pose_sigma"], boxes["size_sigma"] = 1e-5, 1e-5
+    return boxes
+
+
+@pytest.mark.parametrize("turn_deg", [-12.0, -7.0, 0.0, 2.0, 7.0, 12.0])
+def test_a_carton_that_stands_askew_among_others_is_drawn_square_to_its_front_or_jams(turn_deg: float) -> None:
+    """Told by the prediction, and done by the physics."""
+    boxes = askew(np.radians(turn_deg), 0.55, 3)
+    planner, world = lumper_core.Planner(), physics.World(boxes)
+    grasps = planner.grasps(boxes)
+    pulls = (grasps["ids"][:, 0] == 2) & (grasps["count"] == 1) & (grasps["stroke"] == lumper_core.Stroke.FRONT_PULL)
+    ours = grasps[pulls][:1]
+    along = ours.copy()
+    along["extract"] = -np.linalg.norm(ours["extract"]), 0.0, 0.0
+    moved = [
+        world.stroke(1, float(one["lift"][0]), one["extract"][0], float(one["speed_limit"][0])) for one in (ours, along)
+    ]
+    safe = [bool(planner.strokes(boxes, one)["safe"][0]) for one in (ours, along)]
+    assert safe[0] and moved[0] < 0.01
+    assert safe[1] == (abs(turn_deg) < 6.0)
+    assert (moved[1] > 0.9 * physics.MOVED_M) == (abs(turn_deg) > 6.0)
+
+
+def test_where_nothing_can_give_way_less_jams() -> None:
+    """A row from wall to wall: what is drawn 4 degrees askew past it would have to move it by 28 mm."""
+    free, between_walls = askew(np.radians(4.0), 0.49, 3), askew(np.radians(4.0), 0.49, 5)
+    for boxes, safe in ((free, True), (between_walls, False)):
+        planner = lumper_core.Planner()
+        middle = (len(boxes) + 1) // 4 + 1
+        grasps = planner.grasps(boxes)
+        pulls = grasps[(grasps["ids"][:, 0] == middle) & (grasps["stroke"] == lumper_core.Stroke.FRONT_PULL)][:1]
+        pulls["extract"] = -0.5, 0.0, 0.0
+        assert bool(planner.strokes(boxes, pulls)["safe"][0]) == safe
+
+
+def test_three_small_neighbours_are_taken_at_once() -> None:
+    boxes = boxes_of(*[((4.0, 0.132 * (k - 1), 0.2), (0.3, 0.13, 0.3)) for k in range(3)])
+    boxes["mass"] = 2.0
+
+    def most(group: int) -> int:
+        parameters = lumper_core.PlanParameters(max_group=group)
+        grasps = lumper_core.Planner(parameters=parameters).grasps(boxes)
+        assert len({(tuple(row["ids"][: row["count"]]), row["stroke"]) for row in grasps}) == len(grasps)
+        return int(grasps["count"].max())
+
+    assert [most(group) for group in (1, 2, 3, 4)] == [1, 2, 3, 3]
+    # A corner of the common outline that stays out belongs to somebody else.
+    corner = boxes.copy()
+    corner["size"][2][2], corner["position"][2][2] = 0.12, 0.06
+    planner = lumper_core.Planner(parameters=lumper_core.PlanParameters(max_group=4))
+    assert int(planner.grasps(corner)["count"].max()) == 2
 
 
 def test_separate_objects_in_separate_threads_give_the_same_answers() -> None:

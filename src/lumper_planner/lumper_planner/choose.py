@@ -177,6 +177,7 @@ class Chooser:
             parameters=lumper_core.PlanParameters(
                 max_picks=parameters.picks_per_plan,
                 max_group=parameters.cartons_at_once,
+                lookahead=parameters.lookahead,
                 base_speed_mps=parameters.base_speed_mps,
                 # Where the base stands is decided here, by inverse kinematics.
                 max_advance_m=0.0,

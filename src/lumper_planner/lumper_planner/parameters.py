@@ -37,6 +37,9 @@ class PlannerParameters:
     plan_budget_s: float = parameter(0.2, low=0.005, high=5.0, doc="CPU time of one run of the planning core")
     picks_per_plan: int = parameter(3, low=1, high=20, doc="picks listed in a plan; only the first is carried out")
     cartons_at_once: int = parameter(1, low=1, high=4, doc="most cartons taken by one pick")
+    lookahead: int = parameter(
+        2, low=0, high=20, doc="other first cartons that are tried where the best one leads to a dead end"
+    )
     picture_tolerance_m: float = parameter(
         0.008,
         low=0.0,

@@ -81,6 +81,7 @@ _REASON_LOOK = {
     RejectedCarton.UNCERTAIN: Look.UNCERTAIN,
     RejectedCarton.BLOCKED: Look.SEEN,
     RejectedCarton.COSTLIER: Look.SEEN,
+    RejectedCarton.DEAD_END: Look.SEEN,
     RejectedCarton.SKIPPED_BY_PERSON: Look.SKIPPED,
 }
 

@@ -115,6 +115,7 @@ REASONS: dict[int, str] = {
     RejectedCarton.COSTLIER: "possible, but {figure:.1f} s slower",
     RejectedCarton.SKIPPED_BY_PERSON: "left out by a person",
     RejectedCarton.FAILED_BEFORE: "failed {figure:.0f} times",
+    RejectedCarton.DEAD_END: "possible, but nothing could be taken after it",
 }
 OUTCOMES: dict[int, str] = {
     OutcomeCode.NONE: "done",

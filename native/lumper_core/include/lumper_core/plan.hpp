@@ -25,6 +25,7 @@ enum class Reason : uint8_t {
   kCostlier = 9,
   kSkippedByPerson = 10,
   kFailedBefore = 11,
+  kDeadEnd = 12,
 };
 
 /// Values as in lumper_msgs/OutcomeCode.
@@ -70,6 +71,7 @@ struct Conveyor {
 struct PlanParameters {
   int max_picks = 5;
   int max_group = 2;
+  int lookahead = 2;  ///< other first picks that are tried where the best one leads to a dead end
   double confidence_min = 0.5;
   double grip_s = 0.25;
   double release_s = 0.20;
@@ -146,6 +148,7 @@ struct Plan {
   double expected_s = 0.0;
   double planning_s = 0.0;
   bool complete = true;
+  bool dead_end = false;  ///< after these picks nothing that can be reached can be taken safely
 };
 
 /// Pose of base_link in the trailer.
@@ -178,6 +181,7 @@ struct StrokePrediction {
   double speed_limit_mps = 0.0;
   uint64_t certificate = 0;
   std::vector<int32_t> falls;
+  bool jams = false;  ///< it is drawn into what stands beside it, which cannot or will not give way
 };
 
 /// Predict a whole stroke: the removal itself (`gone`), what rides on the load, what the load drags.
@@ -192,8 +196,8 @@ class GraspFinder {
   /// `why_not`: where a slot yields no grasp, the reason.
   void find(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
             std::vector<Grasp>* grasps, Rejection* why_not) const;
-  void find_pairs(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
-                  std::vector<Grasp>* grasps) const;
+  void find_groups(const ContactGraph& graph, int32_t slot, const std::vector<std::pair<Vec3, Vec3>>& unknown,
+                   std::vector<Grasp>* grasps) const;
   /// Grasp one load made of these slots by the face that looks along `outward`; false: no hold.
   bool hold(const ContactGraph& graph, const std::vector<int32_t>& slots, const Vec3& outward, Grasp* grasp) const;
 
@@ -218,6 +222,10 @@ class Planner {
 
  private:
   struct Option;
+  /// The cheapest pick again and again, from `start` (thread CPU time) on; the loads in `not_first` are not taken
+  /// first.
+  Plan sequence(const std::vector<Box>& boxes, const PlanRequest& request, double start,
+                const std::vector<std::vector<uint32_t>>& not_first);
   double seconds(const Grasp& grasp, const BasePose& base) const;
   double drag_s(const Grasp& grasp) const;
   void load(const std::vector<Box>& boxes, std::vector<std::string>* warnings);

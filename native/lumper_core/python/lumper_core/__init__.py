@@ -55,6 +55,7 @@ class Reason(IntEnum):
     COSTLIER = 9
     SKIPPED_BY_PERSON = 10
     FAILED_BEFORE = 11
+    DEAD_END = 12
 
 
 class Outcome(IntEnum):

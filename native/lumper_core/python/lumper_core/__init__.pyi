@@ -72,6 +72,7 @@ class Reason(IntEnum):
     COSTLIER = 9
     SKIPPED_BY_PERSON = 10
     FAILED_BEFORE = 11
+    DEAD_END = 12
 
 class Outcome(IntEnum):
     """Values as in lumper_msgs/OutcomeCode."""
@@ -147,6 +148,7 @@ class PlanParameters:
 
     max_picks: int
     max_group: int
+    lookahead: int
     confidence_min: float
     grip_s: float
     release_s: float
@@ -264,6 +266,7 @@ class Plan:
     expected_s: float
     planning_s: float
     complete: bool
+    dead_end: bool
     """False: the time budget ended before every carton was judged (those are UNDECIDED)."""
 
 Reach = Callable[[Record], NDArray[np.float64]]
