@@ -24,6 +24,7 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
 from lumper_motion.journal_main import default_file
+from lumper_ros.auth import load_key
 from lumper_ros.store import read_records
 
 BROKER = "motion_broker"
@@ -37,18 +38,21 @@ class Journal:
         self.records: dict[str, dict[str, Any]] = {}
         self.answers = 0
         self._read_s = 0.0
+        self._folder: Path | None = None
 
     def look(self, pid: int, listener: Listener) -> None:
-        # After four motions in a row that came to nothing the robot asks a person; here each of them was killed.
-        listener.look_again()
-        self.answers = listener.answers
-        if time.monotonic() - self._read_s < 0.5:
+        if self._folder is None:
+            with suppress(psutil.Error, KeyError):
+                state = node_processes(pid)["safety_monitor"].environ()["LUMPER_STATE_DIR"]
+                os.environ["LUMPER_STATE_DIR"], self._folder = state, Path(state).parent
             return
-        self._read_s = time.monotonic()
-        with suppress(psutil.Error, OSError, KeyError):
-            process = node_processes(pid)[BROKER]
-            os.environ["LUMPER_STATE_DIR"] = process.environ()["LUMPER_STATE_DIR"]
-            self.records.update(read_records(default_file("")).get("request", {}))
+        # After four motions in a row that came to nothing the robot asks a person; here each of them was killed.
+        listener.look_again(load_key(True, str(self._folder / "key")))
+        self.answers = listener.answers
+        if time.monotonic() - self._read_s >= 0.5:
+            self._read_s = time.monotonic()
+            with suppress(OSError):
+                self.records.update(read_records(default_file("")).get("request", {}))
 
     def doubled(self) -> int:
         """Cartons that were picked, or laid down, more than once, each time with success."""
