@@ -164,12 +164,18 @@ class PerceptionIntake(Core):
 
     def _on_motion(self, message: Any, now: Now) -> Effects:
         tool = self._tool(now.ros_s)
+        if tool is not None:
+            self._tracker.carry(tool)
         delivered, lost = self._story.follow(message, self._tracker, tool, now.ros_s)
         effects: list[Effect] = [
             self._event("perception.removed", f"carton {one} was delivered", one) for one in delivered
         ]
         for carton_id in lost:
             text = f"carton {carton_id} left the gripper elsewhere than on the conveyor; looking for it"
+            if not self._can_be_found(carton_id):
+                # No picture would ever show that place empty: it would stand in the arm's way for good.
+                self._tracker.forget(carton_id)
+                text = f"carton {carton_id} left the gripper over the conveyor, or beside the robot, where no load is looked for"
             effects.append(self._event("perception.lost", text, carton_id, Severity.WARN))
         if delivered or lost:
             self._removed += delivered + lost
@@ -294,7 +300,20 @@ class PerceptionIntake(Core):
 
     def _of_interest(self, boxes: Boxes, base: Array) -> Bools:
         """Boxes inside the trailer and not on the robot's own conveyor."""
-        centre = boxes.face_centre() - 0.1 * boxes.normal()
+        return self._load_may_stand(boxes.face_centre() - 0.1 * boxes.normal(), base)
+
+    def _can_be_found(self, carton_id: int) -> bool:
+        """Whether pictures are judged where this carton is."""
+        try:
+            base = self._frames.lookup("trailer", "base_link")
+        except TransformError:
+            return True
+        assumed = self._tracker.assumed_depth()
+        places = [track.centre(assumed) for track in self._tracker.tracks if track.id == carton_id]
+        return bool(self._load_may_stand(np.array(places).reshape(-1, 3), base).all())
+
+    def _load_may_stand(self, centre: Array, base: Array) -> Bools:
+        """(N,) of places (N, 3) in trailer."""
         margin = self._p.trailer_margin_m
         t = self._trailer
         good = (

@@ -407,6 +407,10 @@ class Tracker:
                 return True
         return False
 
+    def forget(self, carton_id: int) -> None:
+        """A carton that is known to be where no picture is judged."""
+        self._forget([track for track in self.tracks if track.id == carton_id])
+
     def carry(self, tool: Array) -> None:
         """Move what is held along with the tool (4x4 tool0 to trailer)."""
         for track in self.tracks:

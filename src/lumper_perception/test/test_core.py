@@ -275,6 +275,40 @@ def test_lost_carton_is_found_on_the_floor_under_its_id(world):
     assert not any(carton_id in w.moved_ids for w in rig.walls)
 
 
+def put_tool(rig, position, axis):
+    """The arm where tool0 is at `position`, looking along `axis`, both in base_link."""
+    from scipy.optimize import least_squares
+
+    def off(joints):
+        tool = rig.robot.link_transforms(joints)["tool0"]
+        return np.concatenate([tool[:3, 3] - position, tool[:3, 2] - axis])
+
+    found = least_squares(off, [-0.5, 0.2, 1.3, 0.0, 0.5, 0.0])
+    assert np.abs(found.fun).max() < 0.02
+    rig.joints = found.x
+
+
+def test_a_carton_let_go_over_the_belt_by_a_stop_does_not_stay_there_in_the_picture(world):
+    """The belt has taken it along, and nothing on the belt is looked at: it would stand in the arm's way for good."""
+    world.see(6)
+    rig, belt = world.rig, world.rig.robot.conveyor
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    row = int(np.flatnonzero(world.load.key == key)[0])
+    deep = world.load.size[row, 0]
+    put_tool(rig, world.load.centre[row] - [deep / 2 + rig.base_x, 0.0, 0.0], [1.0, 0.0, 0.0])
+    world.see(1)
+    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    put_tool(rig, [0.4, belt.center_y_m + deep / 2, belt.surface_z_m + 0.3], [0.0, -1.0, 0.0])
+    world.load = world.load.without(key)
+    world.see(2)
+    rig.broker(held=[carton_id], kind=PLACE, stage=BrokerState.STAGE_PLACE, state=BrokerState.STOPPING)
+    rig.broker(state=BrokerState.IDLE, outcome=300)
+    assert any("over the conveyor" in e.text for e in rig.events if e.code == "perception.lost")
+    world.see(1)
+    assert carton_id not in [c.id for c in rig.wall.cartons]
+
+
 def test_lost_carton_that_nobody_can_see_still_stands_where_the_cups_let_go(world):
     """Too heavy: it never came off the pile, and the arm stands before it. A wall without it would let the arm through."""
     world.see(6)

@@ -20,6 +20,7 @@ from lumper_view.page import Page
 from lumper_view.page_scene import SceneDrawer
 from lumper_view.parameters import PanelParameters
 from lumper_view.scene import legend
+from lumper_view.tls import load_context
 
 PANELS_PERIOD_S = 0.25
 BEAT_PERIOD_S = 1.0
@@ -60,6 +61,7 @@ class PanelNodeCore(PanelCore):
         self._robot = load_robot(Path(parameters.robot_folder))
         self._trailer = load_trailer(Path(parameters.trailer_file))
         token, self._drawn = load_token(parameters.token_file)
+        self._tls = load_context(parameters.tls_certificate, parameters.tls_key)
         super().__init__(parameters, self._robot, self._trailer, token, key)
         self._token = token
         self._panel_parameters = parameters
@@ -94,9 +96,9 @@ class PanelNodeCore(PanelCore):
 
             host.inject(raise_it)
 
-        page = self._page = Page(parameters.host, parameters.port, submit, connected, disconnected, failed)
+        page = self._page = Page(parameters.host, parameters.port, submit, connected, disconnected, failed, self._tls)
         self._drawer = page.run(lambda: SceneDrawer(page.server, self._robot, self._trailer))
-        print(f"operator page: http://{parameters.host}:{self.port}", file=sys.stderr, flush=True)
+        print(f"operator page: {page.address}", file=sys.stderr, flush=True)
         if self._drawn:
             # Not through the node's logger: that would publish it on /rosout.
             print(

@@ -12,8 +12,9 @@ import contextlib
 import io
 import logging
 import secrets
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from html import escape
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from lumper_view.commands import Act, Press
 from lumper_view.panel_model import OptionView, QuestionView, View
 from lumper_view.scene import Look
 from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
+from lumper_view.tls import TlsFront
 from lumper_view.words import how_many
 
 T = TypeVar("T")
@@ -294,6 +296,7 @@ class Page:
         submit: called from the server's thread with each press.
         connected, disconnected: called from the server's thread with the browser's number (and its address).
         failed: called from the server's thread with what a drawing raised.
+        tls: how the page is encrypted; None = not at all.
     """
 
     def __init__(
@@ -304,12 +307,14 @@ class Page:
         connected: Callable[[int, str], None],
         disconnected: Callable[[int], None],
         failed: Callable[[Exception], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         # Half-open connections of browsers and port scans would each log a traceback.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         # viser prints a banner of its own; the address is said once, by the node.
         with contextlib.redirect_stdout(io.StringIO()):
-            self.server = LocalServer(host, port, label="Lumper", verbose=False)
+            inner = (host, port) if tls is None else ("127.0.0.1", port + 1)
+            self.server = LocalServer(*inner, label="Lumper", verbose=False)
         self.host = host
         self._loop = self.server.get_event_loop()
         self._submit, self._connected, self._disconnected, self._failed = submit, connected, disconnected, failed
@@ -317,6 +322,9 @@ class Page:
         self._pending_lock = threading.Lock()
         self._controls: dict[int, Controls] = {}
         self._beat = 0
+        self._front = None if tls is None else TlsFront(tls, int(self.server.get_port()))
+        if self._front is not None:
+            self._wait(self._front.open(host, port))
         self.run(self._build)
         self.server.on_client_connect(self._arrive)
         self.server.on_client_disconnect(self._leave)
@@ -327,7 +335,10 @@ class Page:
         async def call() -> T:
             return function()
 
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(BUILD_TIMEOUT_S)
+        return self._wait(call())
+
+    def _wait(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(BUILD_TIMEOUT_S)
 
     def _build(self) -> None:
         server = self.server
@@ -384,7 +395,12 @@ class Page:
     @property
     def port(self) -> int:
         """The port that was free."""
-        return int(self.server.get_port())
+        return int(self.server.get_port()) if self._front is None else self._front.port
+
+    @property
+    def address(self) -> str:
+        """What a browser opens."""
+        return f"{'http' if self._front is None else 'https'}://{self.host}:{self.port}"
 
     def browsers(self) -> int:
         """How many browsers are connected."""
@@ -419,6 +435,8 @@ class Page:
 
     def close(self) -> None:
         """Close the port and all connections."""
+        if self._front is not None:
+            self._wait(self._front.close())
         self.server.stop()
 
 

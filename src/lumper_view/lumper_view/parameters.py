@@ -21,13 +21,17 @@ class PanelParameters:
 
     robot_folder: str = parameter(doc="folder with arm.yaml and the URDF")
     trailer_file: str = parameter(doc="path of trailer.yaml")
-    host: str = parameter("127.0.0.1", doc="address to listen on; anything but loopback needs token_file")
+    host: str = parameter("127.0.0.1", doc="address to listen on; anything but loopback needs token_file and TLS")
     port: int = parameter(
         8080, doc="TCP port of the page; the next free one is taken when it is in use", low=1, high=65535
     )
     token_file: str = parameter(
         "", doc="file with the operators' token, mode 0600; empty = a new token at each start, shown on the terminal"
     )
+    tls_certificate: str = parameter(
+        "", doc="PEM file with the page's certificate and its chain; empty = not encrypted"
+    )
+    tls_key: str = parameter("", doc="PEM file with the certificate's key, mode 0600")
     authentication: bool = parameter(True, doc="sign commands with the robot's key (key_file)")
     key_file: str = parameter("", doc="file with the robot's key, mode 0600; needed while authentication is on")
     cloud_points: int = parameter(
@@ -42,6 +46,11 @@ class PanelParameters:
             if self.host != "localhost":
                 return [f"host={self.host!r}: must be an IP address or localhost"]
             loopback = True
+        faults = []
         if not loopback and not self.token_file:
-            return [f"host={self.host} can be reached from other machines: set token_file too"]
-        return []
+            faults.append(f"host={self.host} can be reached from other machines: set token_file too")
+        if not loopback and not self.tls_certificate:
+            faults.append(f"host={self.host} can be reached from other machines: set tls_certificate and tls_key too")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            faults.append("tls_certificate and tls_key belong together: set both or neither")
+        return faults

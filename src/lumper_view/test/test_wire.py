@@ -116,11 +116,15 @@ def test_a_flood_of_presses(stage: Stage) -> None:
     client.close()
 
 
-def test_host_open_to_others_needs_a_token_file() -> None:
+def test_host_open_to_others_needs_a_token_file_and_tls() -> None:
     given = {"robot_folder": "r", "trailer_file": "t", "host": "0.0.0.0"}
     with pytest.raises(ParameterError, match="set token_file"):
         from_mapping(PanelParameters, given)
-    from_mapping(PanelParameters, {**given, "token_file": "/x"})
+    with pytest.raises(ParameterError, match="set tls_certificate and tls_key"):
+        from_mapping(PanelParameters, {**given, "token_file": "/x"})
+    with pytest.raises(ParameterError, match="belong together"):
+        from_mapping(PanelParameters, {**given, "token_file": "/x", "tls_certificate": "/c"})
+    from_mapping(PanelParameters, {**given, "token_file": "/x", "tls_certificate": "/c", "tls_key": "/k"})
     from_mapping(PanelParameters, {**given, "host": "localhost"})
     with pytest.raises(ParameterError, match="IP address"):
         from_mapping(PanelParameters, {**given, "host": "my.host"})

@@ -67,7 +67,7 @@ class Process:
 class Stage:
     """Panel and peer in a domain of their own."""
 
-    def __init__(self, folder: Path, port: int = 8390) -> None:
+    def __init__(self, folder: Path, port: int = 8390, **extra: str) -> None:
         self.folder = folder
         self.port = port
         create_key(folder / "key")
@@ -86,7 +86,7 @@ class Stage:
             [sys.executable, str(here / "view_peer.py"), str(ROOT / "config"), str(folder / "key"), "60"], self.env
         )
         self.peer.wait_line('"ready"')
-        self.start_panel()
+        self.start_panel(**extra)
 
     def start_panel(self, **extra: str) -> None:
         parameters = {
@@ -100,7 +100,7 @@ class Stage:
         given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
         command = [sys.executable, "-m", "lumper_view.main", "operator_panel", "--ros-args", *given]
         self.panel = Process(command, self.env)
-        self.url = self.panel.wait_line(r"operator page: (http://127\.0\.0\.1:\d+)")[1]
+        self.url = self.panel.wait_line(r"operator page: (https?://127\.0\.0\.1:\d+)")[1]
 
     def served(self, service: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """The next call of a service that the peer saw."""

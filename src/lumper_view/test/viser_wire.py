@@ -3,6 +3,7 @@
 As a script it opens N connections and drains them until killed: `viser_wire.py URL N`.
 """
 
+import ssl
 import struct
 import sys
 import threading
@@ -32,9 +33,12 @@ CAMERA = {
 class WireClient:
     """One connection, reading in a thread of its own."""
 
-    def __init__(self, url: str) -> None:
-        address = url.replace("http://", "ws://")
-        self._socket = connect(address, subprotocols=[f"viser-v{viser.__version__}"], max_size=None, compression=None)  # type: ignore[list-item]
+    def __init__(self, url: str, trust: ssl.SSLContext | None = None) -> None:
+        address = url.replace("http://", "ws://").replace("https://", "wss://")
+        protocols: Any = [f"viser-v{viser.__version__}"]
+        self._socket = connect(
+            address, subprotocols=protocols, max_size=None, compression=None, ssl=trust, open_timeout=30.0
+        )
         self.elements: dict[str, dict[str, Any]] = {}  # uuid -> props
         self.received: list[dict[str, Any]] = []
         self.bytes = 0
