@@ -21,7 +21,8 @@ def main() -> None:
     for seed in options.seeds:
         words = ("--detector", "cloud", "--seed", str(seed), "--cartons", str(options.cartons))
         job = virtual_job.run(LIMIT_S, *words)
-        print(f"  seed {seed}: {job.arrived} of {job.total}, {job.falls} fell, {job.outcome}", flush=True)
+        carried = f", {job.with_person} carried off" * bool(job.with_person)
+        print(f"  seed {seed}: {job.arrived} of {job.total}, {job.falls} fell{carried}, {job.outcome}", flush=True)
         jobs.append(job)
     told = "; ".join(
         f"seed {seed}: {job.arrived} of {job.total}" for seed, job in zip(options.seeds, jobs, strict=True)
@@ -34,7 +35,8 @@ def main() -> None:
                 "value": sum(job.arrived for job in jobs) / sum(job.total for job in jobs),
                 "unit": "1",
                 "note": f"mixed loads, clouds of 640x480 with colour, no detector, virtual time; {told}; "
-                f"{sum(job.falls for job in jobs)} fell, {collapses} movements reported that nothing of the robot explains",
+                f"{sum(job.falls for job in jobs)} fell, {sum(job.with_person for job in jobs)} of them carried off by the person whom the "
+                f"robot asked (not counted as delivered), {collapses} movements reported that nothing of the robot explains",
             }
         },
     )

@@ -40,7 +40,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--jobs", type=int, default=1, help="jobs at once")
     options = parser.parse_args()
-    sums = {"code": fingerprint(), "seed": 1, "kept": {}, "broken": [], "virtual_s": 0.0, "jobs": 0, "stuck": 0}
+    sums = {
+        "code": fingerprint(),
+        "seed": 1,
+        "kept": {},
+        "broken": [],
+        "virtual_s": 0.0,
+        "jobs": 0,
+        "stuck": 0,
+        "on_top": 0,
+    }
     if KEPT.is_file() and (old := json.loads(KEPT.read_text()))["code"] == sums["code"]:
         sums = old
     kept = Counter(sums["kept"])
@@ -54,6 +63,7 @@ def main() -> int:
                 sums["virtual_s"] += tally.virtual_s
                 sums["jobs"] += 1
                 sums["stuck"] += tally.stuck
+                sums["on_top"] += tally.on_top
                 for broken in tally.broken:
                     print(f"  job {sums['jobs']}: {broken}", flush=True)
             sums |= {"kept": dict(kept), "seed": sums["jobs"] + 1}
@@ -63,7 +73,8 @@ def main() -> int:
         "value": kept.total(),
         "unit": "1",
         "note": f"with the physics, in virtual time, {sums['virtual_s'] / 3600.0:.1f} h in {sums['jobs']} jobs of {CARTONS} cartons "
-        f"({sums['stuck']} ended early: 45 s without motion); {kinds}; broken: {'; '.join(sums['broken']) or 'none'}",
+        f"({sums['stuck']} ended early: 45 s without motion), {kept.total() - sums['on_top']} while the arm moved and {sums['on_top']} on top of a "
+        f"stop; {kinds}; broken: {'; '.join(sums['broken']) or 'none'}",
     }
     results.write("injections", {"safety.injections_without_violation": figure})
     return 1 if sums["broken"] else 0

@@ -1,8 +1,8 @@
 """Causes of a stop at random moments of a running job, against the physics and with every deciding core of the robot.
 
 For each: the monitor withdraws the permit within the cause's max age and a cycle, no trajectory leaves without a permit that the
-broker may believe in, the arm comes to rest, and after it the job goes on. In a third of the stops a stranger repeats an old
-permit meanwhile.
+broker may believe in, the arm comes to rest, and after it the job goes on. Up to six more causes come while the robot stands: each is
+told as well, and none lets it go before all are over. In a third of the stops a stranger repeats an old permit meanwhile.
 """
 
 import copy
@@ -38,6 +38,7 @@ STANDING_RADPS = 0.03
 CALM_S = 45.0  # the job must move the arm again within this
 VISIT_S = 0.06  # how soon the person beside the robot does what is to be done
 QUESTIONS_MOST = 6
+MOST_ON_TOP = 6
 SENSOR = {"scan/front": 1, "scan/rear": 2, "joint_states": 4, "gripper/state": 5, "estop": 7}
 
 
@@ -45,7 +46,7 @@ SENSOR = {"scan/front": 1, "scan/rear": 2, "joint_states": 4, "gripper/state": 5
 class Kind:
     """`begin` makes it happen and says for how long it lasts, s; then one of `causes` must be told within `within_s`.
 
-    causes empty = the monitor itself is gone: the broker must find its permit run out.
+    causes empty = the monitor itself is gone: the broker must find its permit run out. topic: which it spoils; "" = of its own.
     """
 
     name: str
@@ -55,6 +56,13 @@ class Kind:
     weight: int = 4
     slows: bool = False  # it may leave the robot a slower pace
     possible: Callable[["Play"], bool] = lambda play: True
+    topic: str = ""
+    on_top: bool = False  # may come while the robot stands because of another
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the robot may not move as long as it lasts."""
+        return bool(self.causes) and not self.slows
 
 
 @dataclass(slots=True)
@@ -62,6 +70,7 @@ class Tally:
     """What was injected and kept every rule, by kind; and what broke."""
 
     kept: Counter[str] = field(default_factory=Counter)
+    on_top: int = 0  # of those in `kept`: came while the robot stood because of another
     broken: list[str] = field(default_factory=list)
     virtual_s: float = 0.0
     jobs: int = 0
@@ -229,16 +238,14 @@ class Play:
         try:
             self.robot.start()
             graph.at(0.001, self._look)
-            while wanted and self._until(lambda: self.permitted and self.moving, CALM_S):
+            while wanted > 0 and self._until(lambda: self.permitted and self.moving, CALM_S):
                 graph.run(graph.now_s + self.rng.uniform(0.0, 0.8))
                 if not (self.permitted and self.moving):
                     continue
                 kinds = [kind for kind in KINDS if kind.possible(self)]
                 kind = self.rng.choices(kinds, [kind.weight for kind in kinds])[0]
-                self._inject(kind)
-                wanted -= 1
-                self.tally.kept[kind.name] += 1
-            self.tally.stuck += bool(wanted and self.robot.client.result is None)
+                wanted -= self._inject(kind)
+            self.tally.stuck += bool(wanted > 0 and self.robot.client.result is None)
         except ViolationError as broken:
             self.tally.broken.append(f"{kind.name if kind else 'before any'} at {graph.now_s:.3f} s: {broken}")
         except CoreError as broken:
@@ -257,20 +264,43 @@ class Play:
                 self._attend()
         return True
 
-    def _inject(self, kind: Kind) -> None:
-        graph, begun_s = self.graph, self.graph.now_s
-        over_s = begun_s + kind.begin(self)
-        if kind.causes:
-            while not self._told(kind):
-                if graph.now_s > begun_s + kind.within_s:
-                    codes = [Code(cause.code).name for cause in self.safety.causes]
-                    raise ViolationError(
-                        f"not noticed: {kind.name} after {graph.now_s - begun_s:.3f} s; the monitor tells {codes}"
-                    )
-                graph.run(graph.now_s + LOOK_S)
+    def _inject(self, kind: Kind) -> int:
+        """One cause, and others on top of it while the robot stands; how many."""
+        graph = self.graph
+        begun = [kind]
+        ends = {kind: self._begin(kind)}
+        for _ in range(self.rng.randrange(MOST_ON_TOP + 1)):
+            graph.run(graph.now_s + self.rng.uniform(0.0, 0.15))
+            if not graph.alive(SAFETY) or graph.frozen(SAFETY):
+                break
+            taken = {other.topic or other.name for other in begun}
+            more = [other for other in KINDS if other.on_top and (other.topic or other.name) not in taken]
+            begun.append(self.rng.choice(more))
+            ends[begun[-1]] = self._begin(begun[-1])
+            self.tally.on_top += 1
         if self.rng.random() < 1.0 / 3.0:
             self._repeat(graph.now_s + 0.5)
-        graph.run(max(over_s, graph.now_s + 0.3))
+        until_s = max(*ends.values(), graph.now_s + 0.3)
+        while graph.now_s < until_s:
+            graph.run(graph.now_s + LOOK_S)
+            lasting = [each.name for each, end_s in ends.items() if end_s > graph.now_s + LOOK_S and each.forbids]
+            if lasting and self.permitted:
+                raise ViolationError(f"the robot was let go while it lasted: {', '.join(lasting)}")
+        return len(begun)
+
+    def _begin(self, kind: Kind) -> float:
+        """Until it is told; when it will be over."""
+        graph, begun_s = self.graph, self.graph.now_s
+        over_s = begun_s + kind.begin(self)
+        while kind.causes and not self._told(kind):
+            if graph.now_s > begun_s + kind.within_s:
+                codes = [Code(cause.code).name for cause in self.safety.causes]
+                raise ViolationError(
+                    f"not noticed: {kind.name} after {graph.now_s - begun_s:.3f} s; the monitor tells {codes}"
+                )
+            graph.run(graph.now_s + LOOK_S)
+        self.tally.kept[kind.name] += 1
+        return over_s
 
     def _told(self, kind: Kind) -> bool:
         heeded = not self.permitted or (kind.slows and self.safety.speed_scale < 1.0)
@@ -306,11 +336,13 @@ def _silent(topic: str, code: Code, age_s: float, lasts_s: float, weight: int = 
         (code,),
         age_s + CYCLE_S,
         weight,
+        topic=topic,
+        on_top=True,
     )
 
 
 def _spoilt(name: str, topic: str, code: Code, change: Callable[[Any], object], weight: int = 4) -> Kind:
-    return Kind(name, lambda play: play.changed(topic, change), (code,), CYCLE_S, weight)
+    return Kind(name, lambda play: play.changed(topic, change), (code,), CYCLE_S, weight, topic=topic, on_top=True)
 
 
 def _put(array: Any, value: float) -> None:
@@ -322,7 +354,15 @@ def _nan(message: Any) -> None:
 
 
 KINDS = (
-    Kind("E-stop", lambda play: play.fault("estop", 0, for_s=0.2), (Code.ESTOP_OPEN,), 0.08 + CYCLE_S, 8),
+    Kind(
+        "E-stop",
+        lambda play: play.fault("estop", 0, for_s=0.2),
+        (Code.ESTOP_OPEN,),
+        0.08 + CYCLE_S,
+        8,
+        topic="estop",
+        on_top=True,
+    ),
     _silent("estop", Code.ESTOP_STALE, 0.3, 0.5),
     _silent("scan/front", Code.SCAN_STALE, 0.25, 0.4),
     _silent("scan/rear", Code.SCAN_STALE, 0.25, 0.4),
@@ -336,8 +376,8 @@ KINDS = (
         (Code.CLOCK_JUMP, Code.JOINTS_STALE),
         0.5 + 2 * CYCLE_S,
     ),
-    Kind("stop called", Play.stop, (Code.STOP_CALLED,), CYCLE_S, 8),
-    Kind("second monitor", Play.rival, (Code.SECOND_MONITOR,), CYCLE_S),
+    Kind("stop called", Play.stop, (Code.STOP_CALLED,), CYCLE_S, 8, on_top=True),
+    Kind("second monitor", Play.rival, (Code.SECOND_MONITOR,), CYCLE_S, on_top=True),
     _spoilt("scan of nothing", "scan/front", Code.MALFORMED_INPUT, _nan),
     _spoilt("a joint at NaN", "joint_states", Code.MALFORMED_INPUT, lambda m: _put(m.position, math.nan)),
     _spoilt("a joint too far", "joint_states", Code.JOINT_POSITION, lambda m: _put(m.position, 9.0)),

@@ -14,7 +14,7 @@ def injected(seed: int, count: int) -> Tally:
 
 def test_causes_at_random_moments_of_a_job_break_no_rule() -> None:
     tally = injected(3, 12)
-    assert not tally.broken and tally.kept.total() == 12
+    assert not tally.broken and tally.kept.total() >= 12 > tally.on_top > 0
 
 
 @pytest.mark.parametrize(

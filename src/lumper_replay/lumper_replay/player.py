@@ -1,6 +1,7 @@
 """Play a recording onto the live graph, each topic with the quality of service that it was recorded with."""
 
 import queue
+import sys
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from lumper_replay.pace import Pace
 from lumper_replay.qos_form import profile_of
 from lumper_replay.reader import Bag, Message, installed
 from lumper_ros.interfaces import TOPICS
+from lumper_ros.priority import raise_priority
 from lumper_ros.qos import qos
 from lumper_ros.spin import Spinner
 
@@ -27,6 +29,9 @@ _AHEAD = 400
 # The last stretch before a message is slept exactly; before it a pause or the end is noticed at once.
 _EXACT_S = 0.002
 _LAST = Duration(seconds=2)
+# Below the safety monitor's. Reader and player take turns in one interpreter: the player must not wait long for its turn.
+_PRIORITY = 10
+_TURN_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ class Player:
         return opened
 
     def _run(self) -> None:
+        raise_priority(_PRIORITY, [threading.get_native_id()])
         try:
             while not self._stop:
                 self._once()
@@ -149,6 +155,7 @@ class Player:
             self.late_s.append(late_s)
 
     def _read(self, wanted: set[str], begin_ns: int, ahead: "queue.Queue[Message | None]") -> None:
+        raise_priority(_PRIORITY, [threading.get_native_id()])
         for message in self._bag.by_stamp(wanted):
             if message.stamp_ns < begin_ns:
                 continue
@@ -215,6 +222,7 @@ def play(bag: Bag, options: PlayOptions, name: str = "lumper_player", delay_s: f
     Args:
         delay_s: how long subscribers are given to find the publishers, s.
     """
+    sys.setswitchinterval(_TURN_S)
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     spinner = Spinner(rclpy.get_default_context())
     node = rclpy.create_node(name)

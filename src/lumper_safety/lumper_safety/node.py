@@ -1,8 +1,6 @@
 """Composition of the safety monitor: parameters and files -> core; priority of the process; the graph's word on rivals."""
 
-import contextlib
 import gc
-import os
 import secrets
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lumper_ros.auth import load_key
 from lumper_ros.core import Emit, Severity
 from lumper_ros.host import Host
 from lumper_ros.parameters import ParameterError
+from lumper_ros.priority import raise_priority
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_safety.causes import Table, parse_table
 from lumper_safety.core import PERMIT_PUBLISHERS, SafetyMonitor
@@ -56,19 +55,6 @@ def load_table(path: Path) -> Table:
     return parse_table(raw)
 
 
-def raise_priority() -> str:
-    """Give every thread of this process real-time priority, or the nearest that is allowed; returns what was done."""
-    try:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(_PRIORITY))
-        return f"SCHED_FIFO {_PRIORITY}"
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, -15)
-            return "nice -15 (SCHED_FIFO is not allowed here)"
-    return "normal (neither SCHED_FIFO nor nice is allowed here)"
-
-
 def on_host(host: Host, parameters: Parameters) -> None:
     """Keep the period on a loaded machine, and ask the graph for rivals twice a second."""
     node = host._node  # the shell of this package asks the graph, which no core may
@@ -86,7 +72,7 @@ def on_host(host: Host, parameters: Parameters) -> None:
     node.create_timer(0.5, rivals, clock=steady)
     node.create_timer(1.0, collect, clock=steady)
     gc.disable()
-    done = raise_priority()
+    done = raise_priority(_PRIORITY)
     host.inject(
         lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})]
     )
