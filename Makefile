@@ -66,12 +66,16 @@ test-native: build
 test-python: build
 	@$(OVERLAY) && python -m pytest $(PYTEST_ARGS)
 
-# The planner core's C++ tests and fuzz targets under AddressSanitizer and UndefinedBehaviorSanitizer.
+# The planner core's C++ tests, its fuzz targets and the face finder's under AddressSanitizer and UndefinedBehaviorSanitizer.
 test-sanitized: build
 	@$(OVERLAY) && cmake -S native/lumper_core -B build/sanitized -GNinja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DLUMPER_CORE_SANITIZE=ON \
 	  -DLUMPER_CORE_PYTHON=OFF > build/sanitized.log && ninja -C build/sanitized -j$(JOBS) >> build/sanitized.log \
 	  || { tail -n 60 build/sanitized.log; exit 1; }
 	@ctest --test-dir build/sanitized --output-on-failure --no-tests=error -j$(JOBS)
+	@$(OVERLAY) && cmake -S native/lumper_faces -B build/sanitized_faces -GNinja -DLUMPER_FACES_FUZZ=ON \
+	  -DPython3_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python > build/sanitized_faces.log && ninja -C build/sanitized_faces -j$(JOBS) fuzz_segment >> build/sanitized_faces.log \
+	  || { tail -n 60 build/sanitized_faces.log; exit 1; }
+	@ctest --test-dir build/sanitized_faces --output-on-failure --no-tests=error
 
 bench: build
 	@$(PYTHON) requirements/install.py $(VENV) $(WITH_ROS) --bench

@@ -211,9 +211,10 @@ std::vector<Face> fit_rectangles(const Image& image, const Options& options, con
                    Y = image.slope_y[static_cast<size_t>(mine[k] / w)];
       const double inverse = f.p[0] * X + f.p[1] * Y + f.p[2];
       const double z = 1.0 / inverse;
-      const double x = z * (f.width[0] * X + f.width[1] * Y + f.width[2]),
-                   y = z * (f.height[0] * X + f.height[1] * Y + f.height[2]);
-      points[k] = {static_cast<float>(x), static_cast<float>(y)};
+      points[k] = {static_cast<float>(z * (f.width[0] * X + f.width[1] * Y + f.width[2])),
+                   static_cast<float>(z * (f.height[0] * X + f.height[1] * Y + f.height[2]))};
+      // The bounds of the points as they are kept: their rows are counted from these.
+      const double x = points[k][0], y = points[k][1];
       low_x = std::min(low_x, x), high_x = std::max(high_x, x), low_y = std::min(low_y, y),
       high_y = std::max(high_y, y);
       area += z * z * z * f.p.norm() / (image.camera.fx * image.camera.fy);

@@ -13,7 +13,7 @@ class ManagerParameters:
     nodes: tuple[str, ...] = parameter(
         LIFECYCLE_NODES, doc="lifecycle nodes of this namespace, in the order of bring-up"
     )
-    watch_period_s: float = parameter(0.5, low=0.2, high=10.0, doc="an active node is asked for its state this often")
+    watch_period_s: float = parameter(1.0, low=0.5, high=10.0, doc="an active node is asked for its state this often")
     answer_timeout_s: float = parameter(0.8, low=0.2, high=5.0, doc="a question for the state is lost after this")
     misses_allowed: int = parameter(
         2, low=1, high=10, doc="a node is lost when so many questions in a row stay unanswered"

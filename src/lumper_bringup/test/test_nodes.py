@@ -217,7 +217,7 @@ def test_a_node_that_refuses_to_configure_is_reported(
 def test_a_manager_with_a_bad_parameter_says_so(until: Callable[..., None], bench: Callable[[str], Bench]) -> None:
     params = '<param name="watch_period_s" value="0.0"/><param name="watchdog" value="true"/>'
     system = bench(python(MANAGER, "lifecycle_manager", "", params))
-    until(lambda: "watch_period_s=0.0: must be at least 0.2" in system.text(), what="the value refused")
+    until(lambda: "watch_period_s=0.0: must be at least 0.5" in system.text(), what="the value refused")
     assert "watchdog: no such parameter; known are" in system.text()
 
 
