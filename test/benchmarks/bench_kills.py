@@ -91,7 +91,7 @@ def main() -> None:
             )
             reports.append(report)
             print(f"  job: {report['faults'] or 'success'}, {report['physics']}", flush=True)
-    times = [*faults.recoveries[BROKER], *faults.recoveries_with_person]
+    times = [*faults.recoveries[BROKER], *faults.with_person[BROKER]]
     finished = sum(report["success"] for report in reports)
     note = (
         f"{faults.count} kills of the running node with SIGKILL in {len(reports)} jobs of {CARTONS} cartons, {finished} of them finished; "

@@ -145,8 +145,7 @@ class Faults:
         self._draw, self._nodes, self._most = draw, nodes, most
         self._freeze_every, self._between_s = freeze_every, between_s
         self.recoveries: defaultdict[str, list[float]] = defaultdict(list)
-        self.with_person: Counter[str] = Counter()
-        self.recoveries_with_person: list[float] = []
+        self.with_person: defaultdict[str, list[float]] = defaultdict(list)
         self.monitor_stops_s: list[float] = []
         self.count = 0
 
@@ -184,11 +183,7 @@ class Faults:
             print(
                 f"  {'freeze' if freeze else 'kill'} {name}: {recovery_s:.1f} s{' with a person' * person}", flush=True
             )
-            if person:
-                self.with_person[name] += 1
-                self.recoveries_with_person.append(recovery_s)
-            else:
-                self.recoveries[name].append(recovery_s)
+            (self.with_person if person else self.recoveries)[name].append(recovery_s)
 
 
 def job(
@@ -233,6 +228,7 @@ def main() -> None:
     lost = sum(p["total"] - p["delivered"] - p["on_conveyor"] for p in physics)
     times = [time_s for each in faults.recoveries.values() for time_s in each]
     by_node = ", ".join(f"{name} {max(each):.1f}" for name, each in sorted(faults.recoveries.items()))
+    helped = {name: len(each) for name, each in faults.with_person.items()}
     note = (
         f"{faults.count} faults (every {FREEZE_EVERY}th a freeze of {FREEZE_S:g} s) in {len(reports)} jobs of {CARTONS} cartons, "
         f"{sum(report['success'] for report in reports)} of them done; seed {options.seed}"
@@ -256,7 +252,7 @@ def main() -> None:
                 "value": float(np.percentile(times, 95)) if times else math.nan,
                 "unit": "s",
                 "note": f"to motion again, {len(times)} faults; longest by node: {by_node}; a person was needed after "
-                f"{sum(faults.with_person.values())}: {dict(faults.with_person)}",
+                f"{sum(helped.values())}: {helped}",
             },
         },
     )

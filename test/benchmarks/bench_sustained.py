@@ -110,7 +110,8 @@ def measure(system: System, length_s: float) -> dict[str, dict[str, Any]]:
     assert see.call("sim/fault", name="sensor_silence", args=CAMERA_SILENT, duration_s=float("nan")).ok
 
     def base() -> Any:
-        return next((t for t in see.newest["/tf"].transforms if t.child_frame_id == "base_link"), None)
+        told = see.newest.get("/tf")
+        return next((t for t in told.transforms if t.child_frame_id == "base_link"), None) if told else None
 
     camera = Camera(system, see.wait(base, 30.0, "where the base stands").transform.translation.x)
     perception = system.processes()["perception_intake"]

@@ -267,16 +267,14 @@ class Play:
     def _inject(self, kind: Kind) -> int:
         """One cause, and others on top of it while the robot stands; how many."""
         graph = self.graph
-        begun = [kind]
         ends = {kind: self._begin(kind)}
         for _ in range(self.rng.randrange(MOST_ON_TOP + 1)):
             graph.run(graph.now_s + self.rng.uniform(0.0, 0.15))
             if not graph.alive(SAFETY) or graph.frozen(SAFETY):
                 break
-            taken = {other.topic or other.name for other in begun}
-            more = [other for other in KINDS if other.on_top and (other.topic or other.name) not in taken]
-            begun.append(self.rng.choice(more))
-            ends[begun[-1]] = self._begin(begun[-1])
+            taken = {other.topic or other.name for other in ends}
+            more = self.rng.choice([each for each in KINDS if each.on_top and (each.topic or each.name) not in taken])
+            ends[more] = self._begin(more)
             self.tally.on_top += 1
         if self.rng.random() < 1.0 / 3.0:
             self._repeat(graph.now_s + 0.5)
@@ -286,7 +284,7 @@ class Play:
             lasting = [each.name for each, end_s in ends.items() if end_s > graph.now_s + LOOK_S and each.forbids]
             if lasting and self.permitted:
                 raise ViolationError(f"the robot was let go while it lasted: {', '.join(lasting)}")
-        return len(begun)
+        return len(ends)
 
     def _begin(self, kind: Kind) -> float:
         """Until it is told; when it will be over."""

@@ -178,26 +178,28 @@ Plan Planner::plan(const std::vector<Box>& boxes, const PlanRequest& request) {
   // A first pick after which nothing could be taken any more, though cartons are left that could be reached: does
   // another one lead further?
   std::vector<std::vector<uint32_t>> tried;
-  std::vector<uint32_t> first = first_load(best);
+  std::vector<int> led_to;
+  Plan next;
   for (int k = 0; k < parameters_.lookahead && best.dead_end && thread_cpu_s() - start < request.budget_s; ++k) {
-    tried.push_back(first);
-    Plan other = sequence(boxes, request, start, tried);
-    if (other.picks.empty()) {
+    const Plan& last = k == 0 ? best : next;
+    tried.push_back(first_load(last));
+    led_to.push_back(cartons(last));
+    next = sequence(boxes, request, start, tried);
+    if (next.picks.empty()) {
       break;
     }
-    first = first_load(other);
-    if (cartons(other) <= cartons(best)) {
+    if (cartons(next) <= cartons(best)) {
       continue;
     }
-    for (const std::vector<uint32_t>& load : tried) {
-      if (load.size() != 1 || taken(other, load[0])) {
+    best = next;
+    for (size_t t = 0; t < tried.size(); ++t) {
+      if (tried[t].size() != 1 || taken(best, tried[t][0])) {
         continue;
       }
       std::ostringstream text;
-      text << "takeable, but nothing could be taken after " << cartons(best) << " cartons if it went first";
-      other.rejected.push_back({load[0], Reason::kDeadEnd, static_cast<double>(cartons(best)), 0.0, {}, text.str()});
+      text << "takeable, but if it went first nothing could be taken after " << led_to[t] << " cartons";
+      best.rejected.push_back({tried[t][0], Reason::kDeadEnd, static_cast<double>(led_to[t]), 0.0, {}, text.str()});
     }
-    best = std::move(other);
   }
   best.planning_s = thread_cpu_s() - start;
   return best;

@@ -285,14 +285,12 @@ def test_a_first_pick_that_leads_to_a_dead_end_is_not_the_one(boxes: NDArray[np.
 
 def test_a_dead_end_is_explained_and_better_than_nothing() -> None:
     boxes = beam((3.8, 1.76), 4.94, 3.86, (0.29, 0.07), 0.55)
-    parameters = lumper_core.PlanParameters(max_group=1, max_advance_m=0.0, max_picks=3)
-    plan = lumper_core.Planner(parameters=parameters).plan(boxes, base=(2.0, 0.0, 0.0), budget_s=60.0)
-    assert len(plan.picks) == 3
-    told = {item.carton_id: item.reason for item in plan.rejected}
-    assert told.get(4, lumper_core.Reason.DEAD_END) == lumper_core.Reason.DEAD_END
-    only = lumper_core.Planner(parameters=parameters).plan(
-        boxes, base=(2.0, 0.0, 0.0), budget_s=60.0, failed={5: 9, 3: 9}, max_failed=2
-    )
+    planner = lumper_core.Planner(parameters=lumper_core.PlanParameters(max_group=1, max_advance_m=0.0, max_picks=2))
+    plan = planner.plan(boxes, base=(2.0, 0.0, 0.0), budget_s=60.0)
+    assert len(plan.picks) == 2
+    told = {item.carton_id: item for item in plan.rejected}
+    assert told[4].reason == lumper_core.Reason.DEAD_END and told[4].figure == 1.0 and "after 1 cartons" in told[4].text
+    only = planner.plan(boxes, base=(2.0, 0.0, 0.0), budget_s=60.0, failed={5: 9, 3: 9}, max_failed=2)
     assert [list(pick.carton_ids) for pick in only.picks] == [[4]]
 
 

@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 
 # Two neighbouring samples of a straight tool line may differ by so much in a joint before the branch counts as torn.
 MAX_BRANCH_STEP_RAD = 0.35
-# Nothing is planned nearer to a joint's limit, so that a servo's error leaves the arm where it can be planned from; one that stands
-# no further beyond is taken to stand inside.
+# Nothing is planned nearer to a joint's limit, so that a servo's error leaves the arm where it can be planned from.
 LIMIT_MARGIN_RAD = 5e-4
+# A joint that is measured no further beyond its limit is taken to stand just inside.
 SERVO_RAD = 0.01
 # A turn whose trace is so near to that of none is none (1e-6 rad).
 UNTURNED = 1e-12

@@ -256,6 +256,11 @@ def create_key(path: Path) -> bytes:
     return key
 
 
+def open_to_others(secret: Path) -> bool:
+    """Whether a file's mode lets its group or others at it."""
+    return bool(stat.S_IMODE(secret.stat().st_mode) & 0o077)
+
+
 def load_key(authentication: bool, key_file: str) -> bytes | None:
     """The key for a node's parameters: None only when `authentication` is off.
 
@@ -268,8 +273,8 @@ def load_key(authentication: bool, key_file: str) -> bytes | None:
     remedy = f"make one with `python -m lumper_ros.auth {key_file or 'KEY_FILE'}`, or set authentication:=false"
     if not key_file or not path.is_file():
         raise KeyFileError(f"key_file: {key_file!r} is not there; {remedy}")
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    if open_to_others(path):
+        mode = stat.S_IMODE(path.stat().st_mode)
         raise KeyFileError(f"key_file: {key_file} has mode {mode:04o}, others may read it; chmod 600 and renew the key")
     try:
         key = bytes.fromhex(path.read_text("ascii").strip())

@@ -106,7 +106,8 @@ class GaveUpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Run `function` off the event loop (one worker per core object, in order); its value comes to `Core.computed`.
+    """Run `function` off the event loop (one worker per core object, in order); its value comes to `Core.computed`, unless the core
+    was deactivated meanwhile.
 
     The function must not touch the core. An exception it raises is delivered as the result; `GaveUpError` where a clock ended it,
     which is recorded: a replayer hands on the same instead of computing again.

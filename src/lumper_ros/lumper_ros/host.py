@@ -358,7 +358,13 @@ class Host:
         done.set_result(effect.result)
 
     def _compute(self, tag: str, function: Callable[[], Any]) -> None:
-        assert self._computing is not None
+        computing = self._computing
+        assert computing is not None
+
+        def told(result: Any) -> None:
+            # What was begun before the core was deactivated means nothing to it when it is active again.
+            if self._computing is computing:
+                self._call(lambda now: self._core.computed(tag, result, now))
 
         def work() -> None:
             try:
@@ -373,9 +379,9 @@ class Host:
             except Exception as error:
                 self._log.error(f"{tag}: {type(error).__name__}: {error}\n{traceback.format_exc()}")
                 result = error
-            self._spinner.call_soon(lambda: self._call(lambda now: self._core.computed(tag, result, now)))
+            self._spinner.call_soon(lambda: told(result))
 
-        self._computing.submit(work)
+        computing.submit(work)
 
     def _emit(self, effect: c.Emit) -> None:
         self._event_sequence += 1
@@ -453,7 +459,7 @@ class _ManagedNode(LifecycleNode):
         """Take up the service again, if the node was killed in it."""
         if not self._mark.left_behind():
             return
-        self._mark.clear()  # what kills it again now is left to the lifecycle manager
+        self._mark.clear()  # what kills it on the way there is left to the lifecycle manager
         done = TransitionCallbackReturn.SUCCESS
         if self.trigger_configure() is done and self.trigger_activate() is done and self._host is not None:
             name = self.get_name()

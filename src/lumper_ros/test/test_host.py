@@ -282,6 +282,20 @@ def test_compute_runs_aside_and_its_errors_come_back(rig: Rig) -> None:
     assert isinstance(error, ZeroDivisionError)
 
 
+def test_what_was_computed_for_an_earlier_life_of_the_core_is_not_handed_to_it(rig: Rig) -> None:
+    planner, _, host, _ = two(rig)
+    begun, go = threading.Event(), threading.Event()
+    host.inject(lambda core, now: (c.Compute("old", lambda: (begun.set(), go.wait(10.0))),))
+    assert begun.wait(10.0)
+    rig.on_loop(host.stop)
+    rig.on_loop(host.start)
+    go.set()
+    host.inject(lambda core, now: (c.Compute("new", lambda: None),))
+    wait(lambda: planner.of("computed"))
+    rig.on_loop(lambda: None)
+    assert [tag for tag, _ in planner.of("computed")] == ["new"]
+
+
 def test_what_was_persisted_is_restored_and_a_failed_write_stops_what_follows(rig: Rig, tmp_path: Path) -> None:
     planner, _, host, _ = two(rig)
     host.inject(

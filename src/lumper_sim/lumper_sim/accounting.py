@@ -54,7 +54,7 @@ class Accounting:
         self.with_person: Flags = np.zeros(count, dtype=bool)
         self._falling: Flags = np.zeros(count, dtype=bool)
         self._fallen: Flags = np.zeros(count, dtype=bool)
-        self._on_floor: Flags = np.zeros(count, dtype=bool)
+        self.on_floor: Flags = np.zeros(count, dtype=bool)
         self._in_trailer: Flags = np.ones(count, dtype=bool)
         self.falls = 0
         self._shifting: Flags = np.zeros(count, dtype=bool)
@@ -64,11 +64,6 @@ class Accounting:
     def gone(self) -> Flags:
         """(n,) neither in the trailer nor on the robot any more."""
         return np.asarray(self.delivered | self.with_person)
-
-    @property
-    def on_floor(self) -> Flags:
-        """(n,) fell, and lie on the floor."""
-        return self._on_floor.copy()
 
     def update(
         self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
@@ -101,7 +96,7 @@ class Accounting:
         self._shifting = (self._shifting | shifted) & ~excused & (speed_mps > _REST_MPS)
         settled = excused | shifted | self._shifting
         self._rest[settled] = position[settled]
-        self._on_floor = self._fallen & (bottom < 0.05) & ~excused
+        self.on_floor = self._fallen & (bottom < 0.05) & ~excused
         self._in_trailer = (position[:, 0] > 0.0) & ~excused
         return arrived
 
@@ -128,7 +123,7 @@ class Accounting:
             total=len(self._half),
             delivered=int(self.delivered.sum()),
             on_conveyor=int(self.on_belt.sum()),
-            on_floor=int(self._on_floor.sum()),
+            on_floor=int(self.on_floor.sum()),
             in_trailer=int(self._in_trailer.sum()),
             held=int(self.held.sum()),
             with_person=int(self.with_person.sum()),

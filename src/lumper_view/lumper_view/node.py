@@ -1,14 +1,13 @@
 """From parameters to operator_panel."""
 
 import secrets
-import stat
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lumper_ros.auth import KeyFileError, load_key
+from lumper_ros.auth import KeyFileError, load_key, open_to_others
 from lumper_ros.core import Core, Effects, Now
 from lumper_ros.host import Host
 from lumper_ros.parameters import ParameterError
@@ -42,7 +41,7 @@ def load_token(token_file: str) -> tuple[str, bool]:
         raise ParameterError(
             f"token_file: {token_file} is not there; write a token of at least {MIN_TOKEN} characters into it"
         )
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if open_to_others(path):
         raise ParameterError(f"token_file: {token_file} can be read by others; chmod 600 and change the token")
     token = path.read_text("utf-8", errors="replace").strip()
     if len(token) < MIN_TOKEN:

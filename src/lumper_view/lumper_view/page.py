@@ -26,7 +26,7 @@ from lumper_view.commands import Act, Press
 from lumper_view.panel_model import OptionView, QuestionView, View
 from lumper_view.scene import Look
 from lumper_view.sessions import MAX_NAME, MAX_REASON, Session
-from lumper_view.tls import TlsFront
+from lumper_view.tls import TlsFront, free_port
 from lumper_view.words import how_many
 
 T = TypeVar("T")
@@ -313,7 +313,7 @@ class Page:
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         # viser prints a banner of its own; the address is said once, by the node.
         with contextlib.redirect_stdout(io.StringIO()):
-            inner = (host, port) if tls is None else ("127.0.0.1", port + 1)
+            inner = (host, port) if tls is None else ("127.0.0.1", free_port())
             self.server = LocalServer(*inner, label="Lumper", verbose=False)
         self.host = host
         self._loop = self.server.get_event_loop()

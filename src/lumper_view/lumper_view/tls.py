@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
-import stat
 from pathlib import Path
 
+from lumper_ros.auth import open_to_others
 from lumper_ros.parameters import ParameterError
 
 # Connections at once; each browser needs a few. What is beyond is closed.
@@ -30,7 +31,7 @@ def load_context(certificate_file: str, key_file: str) -> ssl.SSLContext | None:
             raise ParameterError(
                 f"{name}: {str(path)!r} is not there; give a PEM file (docs/operator.md says how to make one)"
             )
-    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+    if open_to_others(key):
         raise ParameterError(f"tls_key: {key} can be read by others; chmod 600 and make a new pair")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -39,6 +40,12 @@ def load_context(certificate_file: str, key_file: str) -> ssl.SSLContext | None:
     except (ssl.SSLError, OSError) as error:
         raise ParameterError(f"tls_certificate, tls_key: not a certificate and its key, in PEM: {error}") from error
     return context
+
+
+def free_port() -> int:
+    """Of loopback, free just now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 class TlsFront:
@@ -81,27 +88,22 @@ class TlsFront:
             writer.close()
             return
         self._connections.add(task)
+        ends, ways = [writer], list[asyncio.Task[None]]()
         try:
             page_reader, page_writer = await asyncio.open_connection("127.0.0.1", self._inner_port)
-            try:
-                # When either side ends, so does the other.
-                ways = [
-                    asyncio.ensure_future(_pass_on(reader, page_writer)),
-                    asyncio.ensure_future(_pass_on(page_reader, writer)),
-                ]
-                try:
-                    await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    for way in ways:
-                        way.cancel()
-                    await asyncio.gather(*ways, return_exceptions=True)
-            finally:
-                page_writer.close()
+            ends.append(page_writer)
+            ways += map(asyncio.create_task, (_pass_on(reader, page_writer), _pass_on(page_reader, writer)))
+            # When either side ends, so does the other.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         except OSError:
             pass  # the page is closing
         finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in ends:
+                end.close()
             self._connections.discard(task)
-            writer.close()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -266,8 +266,9 @@ class Plan:
     expected_s: float
     planning_s: float
     complete: bool
-    dead_end: bool
     """False: the time budget ended before every carton was judged (those are UNDECIDED)."""
+    dead_end: bool
+    """After these picks nothing that can be reached can be taken safely."""
 
 Reach = Callable[[Record], NDArray[np.float64]]
 """Called once or twice per plan with (K,) GRASP_DTYPE; returns (K,) seconds for approach + carry + return, NaN = not reachable."""
