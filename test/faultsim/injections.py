@@ -39,6 +39,7 @@ CALM_S = 45.0  # the job must move the arm again within this
 VISIT_S = 0.06  # how soon the person beside the robot does what is to be done
 QUESTIONS_MOST = 6
 MOST_ON_TOP = 6
+CLOCK_STANDS = "clock stands"
 SENSOR = {"scan/front": 1, "scan/rear": 2, "joint_states": 4, "gripper/state": 5, "estop": 7}
 
 
@@ -58,6 +59,7 @@ class Kind:
     possible: Callable[["Play"], bool] = lambda play: True
     topic: str = ""
     on_top: bool = False  # may come while the robot stands because of another
+    reading: bool = False  # a stamped reading says it: not judged while the clock stands, when every stamp lies ahead
 
     @property
     def forbids(self) -> bool:
@@ -273,7 +275,8 @@ class Play:
             if not graph.alive(SAFETY) or graph.frozen(SAFETY):
                 break
             taken = {other.topic or other.name for other in ends}
-            more = self.rng.choice([each for each in KINDS if each.on_top and (each.topic or each.name) not in taken])
+            free = [each for each in KINDS if each.on_top and (each.topic or each.name) not in taken]
+            more = self.rng.choice([each for each in free if not (each.reading and kind.name == CLOCK_STANDS)])
             ends[more] = self._begin(more)
             self.tally.on_top += 1
         if self.rng.random() < 1.0 / 3.0:
@@ -340,7 +343,10 @@ def _silent(topic: str, code: Code, age_s: float, lasts_s: float, weight: int = 
 
 
 def _spoilt(name: str, topic: str, code: Code, change: Callable[[Any], object], weight: int = 4) -> Kind:
-    return Kind(name, lambda play: play.changed(topic, change), (code,), CYCLE_S, weight, topic=topic, on_top=True)
+    def begin(play: Play) -> float:
+        return play.changed(topic, change)
+
+    return Kind(name, begin, (code,), CYCLE_S, weight, topic=topic, on_top=True, reading=True)
 
 
 def _put(array: Any, value: float) -> None:
@@ -369,7 +375,7 @@ KINDS = (
     Kind("broker unheard", lambda play: play.unheard("motion/state", 0.8), (Code.BROKER_STALE,), 0.6 + CYCLE_S),
     Kind("planner unheard", lambda play: play.unheard("job/state", 2.7), (Code.PLANNER_STALE,), 2.5 + CYCLE_S, 1),
     Kind(
-        "clock stands",
+        CLOCK_STANDS,
         lambda play: play.unheard("/clock", 0.7),
         (Code.CLOCK_JUMP, Code.JOINTS_STALE),
         0.5 + 2 * CYCLE_S,

@@ -29,6 +29,8 @@ DRAWS = 24
 ENGINE = "physics of the perturbed wall"
 # A linear program of a wall with sides can take minutes: the peer is stopped then.
 SOLVER_LIMIT_S = 10.0
+# Times the speed limit of a stroke: whether the limit is where it should be.
+PACES = (0.5, 1.0, 2.0, 4.0)
 
 
 def best_of(work: Callable[[], Any], repeats: int = 3) -> float:
@@ -308,6 +310,7 @@ def stroke_truth(figures: Figures, quick: bool) -> None:
     real: list[NDArray[np.bool_]] = []
     static: list[NDArray[np.bool_]] = []
     kinds: list[NDArray[np.uint8]] = []
+    paced: dict[float, list[NDArray[np.bool_]]] = {pace: [] for pace in PACES}
     for seed in range(1 if quick else 3):
         for kind in walls.KINDS:
             boxes = physics.settle(walls.generate(kind, 55, seed))
@@ -320,6 +323,11 @@ def stroke_truth(figures: Figures, quick: bool) -> None:
             real.append(physics.strokes(boxes, grasps) > physics.MOVED_M)
             static.append(unsafe(pile.analyse([int(i) for i in grasps["ids"][:, 0]])))
             kinds.append(grasps["stroke"])
+            if seed == 0:
+                for pace, moved in paced.items():
+                    sped = grasps[~predicted[-1]].copy()
+                    sped["speed_limit"] *= pace
+                    moved.append(physics.strokes(boxes, sped) > physics.MOVED_M)
     said, was, alone, stroke = (np.concatenate(x) for x in (predicted, real, static, kinds))
     print("\n| stroke | recall | precision | F1 | |\n|---|---|---|---|---|")
     for name, mask in [("all", stroke < 9), ("stable when teleported away", ~alone)] + [
@@ -327,12 +335,23 @@ def stroke_truth(figures: Figures, quick: bool) -> None:
     ]:
         recall, precision, f1, words = scores(said[mask], was[mask])
         print(f"| {name} | {recall:.3f} | {precision:.3f} | {f1:.3f} | {words} |")
+    shares = {pace: np.concatenate(moved) for pace, moved in paced.items()}
+    by_pace = ", ".join(f"{moved.sum()} of {len(moved)} at {pace:g} times" for pace, moved in shares.items())
+    print(f"strokes called safe that move something, by speed: {by_pace} their limit")
     every, subset = scores(said, was), scores(said[~alone], was[~alone])
     note = (
         f"{every[3]}; where the removal alone is stable: recall {subset[0]:.2f}, precision {subset[1]:.2f}, {subset[3]}"
     )
     put(figures, "stroke_recall", every[0], "1", note)
     put(figures, "stroke_precision", every[1], "1", note)
+    fast = shares[1.0]
+    put(
+        figures,
+        "stroke_speed_moved",
+        fast.mean(),
+        "1",
+        f"strokes called safe that move something: {by_pace} the speed limit",
+    )
 
 
 def decisions(figures: Figures, quick: bool) -> None:

@@ -164,6 +164,11 @@ class Planning:
         pose = self._planner.robot.poses["home" if request.kind == kinds.HOME else "scan"]
         return partial(planner.to_pose, snapshot, pose)
 
+    def apart_m(self, one: Array, other: Array) -> float:
+        """Distance of tool0 between two joint positions (6,)."""
+        tips = self._planner.kinematics.tool(np.stack([one, other]))[:, :3, 3]
+        return float(np.linalg.norm(tips[1] - tips[0]))
+
     def _way_back(self, start: Array) -> Array | None:
         """(n, 6) joints along which the arm came, newest first, over about half a metre of tool path."""
         trail = self._memory.trail

@@ -272,12 +272,19 @@ class Runner:
             return
         text = getattr(result, "error_string", "") or f"goal {status.value}"
         error = getattr(result, "error_code", 0)
-        if error == Codes.GOAL_TOLERANCE_VIOLATED and active.stage == B.STAGE_GRASP:
-            # The face was met earlier than expected: the vacuum decides what that was.
+        if error == Codes.GOAL_TOLERANCE_VIOLATED and (active.stage == B.STAGE_GRASP or self._laid_down(active)):
+            # The face was met earlier than expected: the vacuum decides what that was. Or the belt was, which bears the load.
             self._arrived(active, now)
             return
         tolerance = error in (Codes.PATH_TOLERANCE_VIOLATED, Codes.GOAL_TOLERANCE_VIOLATED)
         self.stop(C.TOLERANCE_VIOLATED if tolerance else C.CONTROLLER_FAULT, f"arm controller: {text}", now)
+
+    def _laid_down(self, active: Active) -> bool:
+        """Whether a load is so nearly down that the belt must be what keeps the arm from its goal: a hidden side may be longer."""
+        joints, follower = self._senses.joints, active.follower
+        if active.stage != B.STAGE_PLACE or joints is None or follower is None:
+            return False
+        return self.planning.apart_m(joints.position, follower.trajectory.position[-1]) < self._p.contact_m
 
     def _leave_trail(self, active: Active, now: Now) -> None:
         assert active.follower is not None

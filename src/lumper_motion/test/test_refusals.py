@@ -11,6 +11,7 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 from tf2_msgs.msg import TFMessage
 
+from lumper_ros import core as c
 from lumper_ros.convert import to_time
 
 G, B, C = ExecuteMotion.Goal, BrokerState, OutcomeCode
@@ -309,6 +310,33 @@ def test_arm_held_back_violates_its_tolerance() -> None:
     world.run(0.4)
     world.velocity[:] = 0.0
     assert world.finish(request) == C.TOLERANCE_VIOLATED
+
+
+@pytest.mark.parametrize(("off_rad", "outcome"), [(0.021, C.NONE), (0.12, C.TOLERANCE_VIOLATED)])
+def test_a_load_that_the_belt_bears_before_the_arm_is_down_is_let_go_there_and_not_higher(
+    off_rad: float, outcome: int
+) -> None:
+    world = World({"goal_time_s": 0.2})
+    world.cartons = wall_of()
+    world.boot()
+    message = pick_of(world.cartons[TARGET])
+    assert world.ask(world.goal(G.PICK, message)) == C.NONE
+    ends: list[np.ndarray] = []
+
+    def keep(effect: c.Effect) -> bool:
+        if isinstance(effect, c.SendGoal):
+            ends.append(np.array(effect.goal.trajectory.points[-1].positions))
+        return True
+
+    world.after_effect = keep
+    request = world.send(world.goal(G.PLACE, message))
+    world.until(lambda: world.state.stage == B.STAGE_PLACE and float(np.abs(world.position - ends[-1]).max()) < off_rad)
+    world.broke = True
+    world.velocity[:] = 0.0
+    world.until(lambda: world.zones == 0 or request in world.results)
+    world.broke = False
+    assert world.finish(request) == outcome
+    assert world.results[request][1].holding_carton == (outcome != C.NONE)
 
 
 def test_carton_lost_in_the_stroke_and_in_the_carry() -> None:

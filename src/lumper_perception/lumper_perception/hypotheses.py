@@ -6,6 +6,11 @@ import numpy as np
 
 from lumper_perception.boxes import PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
 
+# Of an end of which only the nearest place is known, m.
+BOUND_SIGMA_M = 5e-3
+# A bound so far (plus 3 sigma) beyond an end contradicts it, m.
+BEYOND_M = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class MergeLimits:
@@ -143,10 +148,16 @@ def _box_of(faces: Faces, members: list[int]) -> _Box:
         bound_offset = np.where(loose & outer, offset, bound_offset)
     known = weight > 0.0
     offset = np.where(known, total / np.maximum(weight, 1e-12), bound_offset)
-    sigma = np.where(known, 1.0 / np.sqrt(np.maximum(weight, 1e-12)), np.where(np.isfinite(bound_offset), 5e-3, np.inf))
+    sigma = np.where(
+        known, 1.0 / np.sqrt(np.maximum(weight, 1e-12)), np.where(np.isfinite(bound_offset), BOUND_SIGMA_M, np.inf)
+    )
+    # An end that another face reaches beyond is none: that face was parted where no edge is.
+    with np.errstate(invalid="ignore"):
+        past = known & ~seen & (PLANE_SIGN * (bound_offset - offset) > BEYOND_M + 3.0 * sigma)
+    offset, sigma = np.where(past, bound_offset, offset), np.where(past, BOUND_SIGMA_M, sigma)
     # A face that was seen tells its plane better than the end of its neighbour's edge does.
     offset, sigma = np.where(seen, hard_offset, offset), np.where(seen, hard_sigma, sigma)
-    return rotation, anchor, offset, sigma, ~known & np.isfinite(bound_offset), seen, plane_main
+    return rotation, anchor, offset, sigma, (~known | past) & np.isfinite(bound_offset), seen, plane_main
 
 
 def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:

@@ -29,6 +29,8 @@ CONSISTENT_AFTER = 2
 # What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
 RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
+# A bound so far beyond an end (plus 3 sigma) contradicts it, m.
+CONTRADICTED_M = 0.02
 
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
 
@@ -76,6 +78,7 @@ class Track:
     times_seen: int = 1
     misses: int = 0
     suspect: int = 0
+    short: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
     fallen: bool = False
@@ -122,11 +125,15 @@ class Track:
         firm = both & ~self.loose
         turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
         limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
+        # Where a face of its own was seen, its side's end further in is the edge of what hides the rest.
+        firm &= ~(self.seen & ~z.seen & (PLANE_SIGN * innovation < -limit))
         off = firm & (np.abs(innovation) > limit)
         turned = float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
-        strange = bool(off.any()) or turned
+        # It was seen to go further than this end, which then is where a face was parted, not the carton's.
+        within = both & self.loose & (PLANE_SIGN * innovation < -limit - CONTRADICTED_M)
+        strange = bool(off.any()) or turned or bool(within.any())
         grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
-        resized = bool(grown.any())
+        resized = bool(grown.any()) or (bool(within.any()) and not (off.any() or turned))
         in_place = not turned and not (off & z.seen).any()
         self._noticed(z, stamp_s)
         if strange and not self.id:
@@ -153,6 +160,7 @@ class Track:
         self.var = np.where(first, z.sigma**2, self.var)
         self.loose = np.where(first, z.bound, self.loose)
         self._grow(z)
+        self._lengthen(z)
         rotation_gain = self.rotation_var / (self.rotation_var + z.rotation_sigma**2)
         self.rotation = self.rotation @ rotations((rotation_gain * turn)[None])[0]
         self.rotation_var = max((1.0 - rotation_gain) * self.rotation_var, LEAST_VAR_RAD2)
@@ -169,6 +177,19 @@ class Track:
         further = loose & (PLANE_SIGN * innovation >= limit)
         self.offset = np.where(further, z.offset, self.offset + gain * innovation)
         self.var = np.where(further, noise**2, np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2))
+
+    def _lengthen(self, z: Measurement) -> None:
+        """An end that pictures which agree reach beyond was none: how far the box goes is open again."""
+        known = z.bound & ~self.loose & np.isfinite(z.offset) & np.isfinite(self.offset)
+        limit = 3.0 * np.sqrt(self.var + np.where(known, z.sigma, 0.0) ** 2) + CONTRADICTED_M
+        past = known & (PLANE_SIGN * np.where(known, z.offset - self.offset, 0.0) > limit)
+        self.short = self.short + 1 if past.any() else 0
+        if self.short >= CONSISTENT_AFTER:
+            self.offset = np.where(past, z.offset, self.offset)
+            self.var = np.where(past, z.sigma**2, self.var)
+            self.loose = self.loose | past
+            self.short = 0
+            self.rest()
 
     def _set_anew(self, z: Measurement) -> None:
         measured, known = np.isfinite(z.offset), np.isfinite(self.offset)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import data_folder
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pcd import read_pcd
 from perception_scenes import CAMERA, Load, Renderer, camera_pose, wall
@@ -146,6 +146,23 @@ def test_faces_of_one_box_become_one_box(size, yaw, which):
     measured = boxes.offset[0, 3:] - boxes.offset[0, :3]
     assert np.isfinite(measured).all(), "two square faces tell all three sizes"
     assert np.allclose(np.sort(measured), np.sort(extent), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(size=SIZES, yaw=st.floats(-0.6, 0.6), share=st.floats(0.25, 0.75))
+def test_an_end_that_another_face_reaches_beyond_is_no_end(size, yaw, share):
+    """A side was parted where no edge is; the top goes on, to where something stands on it."""
+    extent, turn = np.array(size), Rotation.from_rotvec([0.0, 0.0, yaw]).as_matrix()
+    faces = faces_of_box(extent, turn, np.array([4.0, 0.2, 1.0]), [1, 2])
+    faces.hidden[1, 3] = True
+    cut = extent[0] * (1.0 - share)
+    assume(cut > 0.04)
+    faces.centre[0] -= turn[:, 0] * cut / 2.0
+    faces.size[0, 0] -= cut
+    boxes = boxes_of(faces)
+    assert len(boxes) == 1
+    assert boxes.offset[0, 3] - boxes.offset[0, 0] == pytest.approx(extent[0], abs=0.002)
+    assert boxes.bound[0].tolist() == [False, False, False, True, False, False]
 
 
 @settings(deadline=None, max_examples=40)

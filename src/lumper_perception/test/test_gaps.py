@@ -1,5 +1,7 @@
 """Hidden edges and ledges: nothing floats, and what is known stays as it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from lumper_perception.relations import HIDDEN_MAX_M, closed_gaps
-from lumper_perception.track import Assumed, filled_planes
+from lumper_perception.track import CONSISTENT_AFTER, RESIZED_AFTER, Assumed, Measurement, Track, filled_planes
 
 
 def column(gap_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +80,51 @@ def test_a_ledge_is_no_depth() -> None:
     assert planes[0, 3] - planes[0, 0] == pytest.approx(0.42)
     deep = filled_planes(offset * 6.0, loose, np.eye(3)[None], np.array([[6.0, 0.0, 1.2]]), Assumed(0.42, 7.0))
     assert deep[0, 3] == pytest.approx(0.54), "a bound beyond the assumption counts"
+
+
+def seen(depth_m: float, bound: bool) -> Measurement:
+    """A carton's front and 0 … depth_m of its top, from above."""
+    offset = np.array([0.0, -0.12, -0.3, depth_m, 0.12, 0.0])
+    ends, faces = np.zeros(6, dtype=bool), np.array([True, False, False, False, False, True])
+    ends[3] = bound
+    return Measurement(np.eye(3), offset, np.full(6, 0.003), ends, faces, 0.01, 0.9, np.nan)
+
+
+def track_of(z: Measurement) -> Track:
+    return Track(
+        np.eye(3), np.array([6.0, 0.0, 0.5]), z.offset.copy(), z.sigma**2, z.bound.copy(), z.seen.copy(),
+        1e-4, 0.9, np.nan, 0.0, 0.0, id=3,
+    )  # fmt: skip
+
+
+@given(hidden_m=st.floats(0.03, 0.25), ends=st.booleans())
+def test_what_hides_the_front_of_a_side_moves_no_carton(hidden_m: float, ends: bool) -> None:
+    """The arm stands before a carton whose front was seen: of its top only what lies further in is left."""
+    whole, rest = seen(0.3, bound=False), seen(0.3, bound=False)
+    track = track_of(whole)
+    rest.offset[0] = hidden_m
+    rest.seen[0] = False
+    rest.bound[3] = ends
+    for k in range(2 * RESIZED_AFTER):
+        assert not track.update(rest, 0.2 * (k + 1))
+    assert track.offset[[0, 3]] == pytest.approx([0.0, 0.3], abs=1e-6)
+    moved = replace(whole, offset=whole.offset + np.array([0.1, 0.0, 0.0, 0.1, 0.0, 0.0]))
+    answers = [track.update(moved, 5.0 + 0.2 * k) for k in range(CONSISTENT_AFTER)]
+    assert answers[-1], "a front that is seen elsewhere did move"
+
+
+@given(short_m=st.floats(0.1, 0.2), long_m=st.floats(0.28, 0.4))
+def test_an_end_that_is_seen_to_go_on_is_open_again(short_m: float, long_m: float) -> None:
+    track = track_of(seen(short_m, bound=False))
+    for k in range(CONSISTENT_AFTER):
+        assert track.offset[3] == pytest.approx(short_m) and not track.loose[3]
+        assert not track.update(seen(long_m, bound=True), 0.2 * (k + 1)), "it grew, it did not move"
+    assert track.offset[3] == pytest.approx(long_m) and track.loose[3]
+    assert track.unknown_axes() & 1, "how deep it is is not known"
+    for k in range(RESIZED_AFTER):
+        assert track.offset[3] == pytest.approx(long_m), "one picture parted wrongly says nothing"
+        assert not track.update(seen(short_m, bound=False), 1.0 + 0.2 * k)
+    assert track.offset[3] == pytest.approx(short_m, abs=0.01) and not track.loose[3], "so many are believed"
 
 
 @given(

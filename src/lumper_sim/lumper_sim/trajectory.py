@@ -506,10 +506,10 @@ class TrajectoryServer:
             self._end(active.goal.goal_id, Ending.SUCCEEDED, Code.SUCCESSFUL, "goal reached")
             self._active = None
         elif now_s > active.spline.end_s + active.goal_time_s:
-            j = int(np.argmax(error))
-            text = (
-                f"{active.goal_time_s:.2f} s after the end {self.limits.names[j]} is {error[j]:.4f} rad from its goal"
-            )
+            near = bool(np.all(error <= active.end[0]))
+            j = int(np.argmax(np.abs(velocity) if near else error))
+            what = f"still moves at {velocity[j]:.4f} rad/s" if near else f"is {error[j]:.4f} rad from its goal"
+            text = f"{active.goal_time_s:.2f} s after the end {self.limits.names[j]} {what}"
             self._stop_off_path(position, velocity, now_s)
             self._end(active.goal.goal_id, Ending.ABORTED, Code.GOAL_TOLERANCE_VIOLATED, text)
             self._active = None
