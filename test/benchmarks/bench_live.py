@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -56,6 +56,7 @@ class Listener:
     """When the arm moved, which motions were done, and what a person was needed for."""
 
     def __init__(self, domain_id: int) -> None:
+        self.domain_id = domain_id
         self._see = Observer(domain_id)
         self._lock = threading.Lock()
         self._moves: list[tuple[float, float]] = []  # (begin, end) of motions, monotonic s
@@ -123,8 +124,20 @@ class Listener:
     def moved(self) -> bool:
         return bool(self._moves)
 
+    @property
+    def moved_s(self) -> float:
+        """When the arm was last seen to move, monotonic s."""
+        with self._lock:
+            return self._moves[-1][1] if self._moves else -math.inf
+
     def close(self) -> None:
         self._see.close()
+
+
+class Campaign(Protocol):
+    """What is done to a job while it runs."""
+
+    def run(self, demo: "subprocess.Popen[str]", listener: Listener, look: Callable[[int, Listener], None]) -> None: ...
 
 
 class Faults:
@@ -187,7 +200,7 @@ class Faults:
 
 
 def job(
-    seed: int, folder: Path, faults: Faults, look: Callable[[int, Listener], None] = lambda pid, listener: None
+    seed: int, folder: Path, faults: Campaign, look: Callable[[int, Listener], None] = lambda pid, listener: None
 ) -> tuple[dict[str, Any], int]:
     """One demonstration under faults: its report, and motions that were done twice.
 
