@@ -66,6 +66,10 @@ def free_of_robot(points: Array, arm: Capsules, held_at: Array | None, held_radi
     return good
 
 
+# A view that ends so far behind a face that it only grazes went through where the carton would be, m.
+THROUGH_M = 0.30
+
+
 def behind_robot(faces: Faces, view: View, held: TrackTable) -> Bools:
     """(N, 4) sides of faces (trailer), as in `Faces.hidden`, beside which the arm or what it holds stands before the view.
 
@@ -110,7 +114,7 @@ def face_evidence(
     camera = inverse(view.pose)
     u, v, depth = view.intrinsics.project(points @ camera[:3, :3].T + camera[:3, 3])
     height, width, _ = cloud.shape
-    good = steep & (depth > view.intrinsics.near_m) & (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
+    good = (depth > view.intrinsics.near_m) & (u >= 0) & (u < width - 0.5) & (v >= 0) & (v < height - 0.5)
     column = np.clip(np.rint(u), 0, width - 1).astype(int)
     row = np.clip(np.rint(v), 0, height - 1).astype(int)
     seen = np.where(good[:, None], cloud[row, column], np.nan).astype(float)
@@ -120,8 +124,9 @@ def face_evidence(
     with np.errstate(invalid="ignore"):
         shown = off_structure(seen @ view.pose[:3, :3].T + view.pose[:3, 3], length_m, width_m) < on_it
         bare = shown & (off_structure(points, length_m, width_m) > on_it) & (measured > depth)
-        agrees = (np.abs(measured - depth) < slack) & ~bare
-        beyond = (measured - depth > slack) | bare
+        agrees = steep & (np.abs(measured - depth) < slack) & ~bare
+        # At a grazing view a small error of the plane is a large one of the depth: there only what looks through the carton counts.
+        beyond = (measured - depth > np.where(steep, slack, THROUGH_M)) | (steep & bare)
     total = np.bincount(owner, minlength=len(free))
     agree_share = np.bincount(owner, weights=agrees, minlength=len(free)) / total
     beyond_share = np.bincount(owner, weights=beyond, minlength=len(free)) / total

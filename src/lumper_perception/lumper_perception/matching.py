@@ -10,24 +10,29 @@ from lumper_perception.track import Measurement, TrackTable
 # Half-width of how well two single planes must agree, m; beyond about twice this they are different cartons.
 PLANE_AGREEMENT_M = 0.10
 REACH_M = 0.9
-LARGEST_TURN_RAD = 0.45
+LARGEST_TURN_RAD = 0.75
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """P candidate pairs: box and track index (P,), score 0..1 (P,), and the boxes in each track's axes and anchor."""
+    """P candidate pairs: box and track index (P,), score 0..1 (P,), and the boxes in each track's axes and anchor.
+
+    offset, own_offset: (P, 6) from the track's anchor, along the track's axes and along the box's own.
+    """
 
     box: Ints
     track: Ints
     score: Array
     boxes: Boxes
     offset: Array
+    own_offset: Array
 
     def measurement(self, row: int) -> Measurement:
         """The box of pair `row`, as its track sees it."""
         return Measurement(
             self.boxes.rotation[row],
             self.offset[row],
+            self.own_offset[row],
             self.boxes.sigma[row],
             self.boxes.bound[row],
             self.boxes.seen[row],
@@ -46,14 +51,17 @@ def pair_scores(boxes: Boxes, tracks: TrackTable) -> Pairs:
     else:
         box = track = np.zeros(0, dtype=np.int64)
     in_track = aligned(boxes.take(box), tracks.rotation[track])
-    lever = np.einsum("pji,pj->pi", tracks.rotation[track], in_track.anchor - tracks.anchor[track])
+    apart = in_track.anchor - tracks.anchor[track]
+    lever = np.einsum("pji,pj->pi", tracks.rotation[track], apart)
+    own_lever = np.einsum("pji,pj->pi", in_track.rotation, apart)
     relative = np.swapaxes(tracks.rotation[track], 1, 2) @ in_track.rotation
     # Centres of the box's planes, seen from the track: small turns must not shift the planes.
     offset = _planes_in(relative, in_track.offset) + np.concatenate([lever, lever], axis=1)
+    own_offset = in_track.offset + np.concatenate([own_lever, own_lever], axis=1)
     score = _agreement(in_track, offset, tracks, track)
     cosine = (np.trace(relative, axis1=1, axis2=2) - 1.0) / 2.0
     score = np.where(cosine > np.cos(LARGEST_TURN_RAD), score, 0.0)
-    return Pairs(box, track, score, in_track, offset)
+    return Pairs(box, track, score, in_track, offset, own_offset)
 
 
 def _planes_in(relative: Array, offset: Array) -> Array:

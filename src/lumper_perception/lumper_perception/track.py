@@ -29,6 +29,7 @@ CONSISTENT_AFTER = 2
 # What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
 RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
+CLEAR_M, CLEAR_TURN_RAD = 0.05, 0.10
 # A bound so far beyond an end (plus 3 sigma) contradicts it, m.
 CONTRADICTED_M = 0.02
 
@@ -46,10 +47,14 @@ class TrackState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One box already expressed in a track's axes and relative to its anchor: offset, sigma, bound, seen (6,)."""
+    """One box already expressed in a track's axes and relative to its anchor: offset, sigma, bound, seen (6,).
+
+    own_offset: (6,) the same in the box's own axes, which are `rotation`; differs where it is turned against the track.
+    """
 
     rotation: Array
     offset: Array
+    own_offset: Array
     sigma: Array
     bound: Bools
     seen: Bools
@@ -135,6 +140,10 @@ class Track:
         grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
         resized = bool(grown.any()) or (bool(within.any()) and not (off.any() or turned))
         in_place = not turned and not (off & z.seen).any()
+        # A face that is clearly elsewhere, or turned, was not parted otherwise: that carton moved.
+        clearly = float(np.linalg.norm(turn)) > CLEAR_TURN_RAD or bool(
+            (z.seen & off & (np.abs(innovation) > CLEAR_M)).any()
+        )
         self._noticed(z, stamp_s)
         if strange and not self.id:
             # Not yet a carton: only pictures that agree make it one.
@@ -143,7 +152,7 @@ class Track:
             return False
         if strange:
             self.suspect += 1
-            if self.suspect < (RESIZED_AFTER if resized else CONSISTENT_AFTER):
+            if self.suspect < (RESIZED_AFTER if resized and not clearly else CONSISTENT_AFTER):
                 return False
             self._set_anew(z)
             self.suspect = 0
@@ -192,7 +201,7 @@ class Track:
             self.rest()
 
     def _set_anew(self, z: Measurement) -> None:
-        measured, known = np.isfinite(z.offset), np.isfinite(self.offset)
+        measured, known = np.isfinite(z.own_offset), np.isfinite(self.offset)
         both = measured & known & ~z.bound
         for axis in range(3):
             low, high = axis, axis + 3
@@ -202,9 +211,9 @@ class Track:
                 seen_side, other = (low, high) if both[low] else (high, low)
                 tells_place = z.seen[seen_side] or self.loose[other]
                 if tells_place and known[other] and not (measured[other] and not z.bound[other]):
-                    self.offset[other] += z.offset[seen_side] - self.offset[seen_side]
+                    self.offset[other] += z.own_offset[seen_side] - self.offset[seen_side]
         take = measured & ~z.bound
-        self.offset = np.where(take, z.offset, self.offset)
+        self.offset = np.where(take, z.own_offset, self.offset)
         self.var = np.where(take, z.sigma**2, self.var + 1e-4)
         self.loose = np.where(take, False, self.loose)
         self.rotation = z.rotation

@@ -5,6 +5,7 @@ import pytest
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, Wall
 from perception_scenes import CAMERA, LENGTH_M, Load, Renderer, camera_pose, detect, wall
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from lumper_perception.boxes import Faces
@@ -213,6 +214,25 @@ def test_small_shift_is_reported_as_movement(world):
     world.load.centre[world.load.key == key] += [-0.07, 0.0, 0.0]
     world.see(2)
     assert carton_id in world.rig.wall.moved_ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("turn_rad", [-0.7, -0.47, -0.3, 0.15, 0.47, 0.6])
+def test_a_carton_that_turned_is_reported_within_two_pictures_and_stays_one(rig, seed: int, turn_rad: float):
+    world = World(rig().start(), one_row(seed))
+    world.see(8)
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id, i = world.id_of(key), int(np.flatnonzero(world.load.key == key)[0])
+    world.load.rotation[i] = Rotation.from_euler("z", turn_rad).as_matrix()
+    world.load.centre[i, 0] -= 0.08
+    world.see(2)
+    assert carton_id in world.rig.wall.moved_ids, f"seed {seed}"
+    world.see(6)
+    near = [c for c in world.rig.wall.cartons if world.index_of(c) == i]
+    assert [carton.id for carton in near] == [carton_id], f"seed {seed}: what turned is the carton known, not another"
+    half = np.array([near[0].pose.orientation.w, near[0].pose.orientation.z])
+    assert 2.0 * np.arctan2(half[1], half[0]) == pytest.approx(turn_rad, abs=0.03)
+    assert sum(event.code == "perception.moved_untouched" for event in world.rig.events) == 1, "told once"
 
 
 def shift(world: World, key: int, by_m: list[float]) -> None:

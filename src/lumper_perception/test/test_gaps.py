@@ -87,7 +87,7 @@ def seen(depth_m: float, bound: bool) -> Measurement:
     offset = np.array([0.0, -0.12, -0.3, depth_m, 0.12, 0.0])
     ends, faces = np.zeros(6, dtype=bool), np.array([True, False, False, False, False, True])
     ends[3] = bound
-    return Measurement(np.eye(3), offset, np.full(6, 0.003), ends, faces, 0.01, 0.9, np.nan)
+    return Measurement(np.eye(3), offset, offset, np.full(6, 0.003), ends, faces, 0.01, 0.9, np.nan)
 
 
 def track_of(z: Measurement) -> Track:
@@ -108,7 +108,8 @@ def test_what_hides_the_front_of_a_side_moves_no_carton(hidden_m: float, ends: b
     for k in range(2 * RESIZED_AFTER):
         assert not track.update(rest, 0.2 * (k + 1))
     assert track.offset[[0, 3]] == pytest.approx([0.0, 0.3], abs=1e-6)
-    moved = replace(whole, offset=whole.offset + np.array([0.1, 0.0, 0.0, 0.1, 0.0, 0.0]))
+    away = whole.offset + np.array([0.1, 0.0, 0.0, 0.1, 0.0, 0.0])
+    moved = replace(whole, offset=away, own_offset=away)
     answers = [track.update(moved, 5.0 + 0.2 * k) for k in range(CONSISTENT_AFTER)]
     assert answers[-1], "a front that is seen elsewhere did move"
 
