@@ -205,6 +205,8 @@ class MotionBroker(Core):
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
         self._rewriting, self._rewritten_s = False, now.steady_s
+        if self._dispatched:
+            self._door.stayed()
         self._runner.persist_failed(key, error, self._dispatched, now)
         self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
         return self._flush(now)

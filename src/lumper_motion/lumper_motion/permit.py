@@ -150,3 +150,7 @@ class Door:
         self.dispatched += 1
         if not (runs and now.system_s < until_s and now.steady_s - heard_s <= self._max_age_s):
             self.without_permit += 1
+
+    def stayed(self) -> None:
+        """The last one did not leave after all: what had to be written down first could not be."""
+        self.dispatched -= 1

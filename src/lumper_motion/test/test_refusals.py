@@ -384,6 +384,8 @@ def test_journal_that_cannot_be_written_moves_nothing() -> None:
     assert world.finish(request) == C.INTERNAL
     assert "disk full" in world.results[request][1].text
     assert not world.sent
+    world.run(0.3)
+    assert world.states[-1].dispatched == 0
 
 
 def test_every_bad_input_is_counted_and_named() -> None:

@@ -37,7 +37,9 @@ class Store:
                     )
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # SQLite has rolled back by itself where the disk failed.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
 
     def read(self) -> dict[str, dict[str, Any]]:
