@@ -109,15 +109,6 @@ class Track:
         low, high = self.bounds(assumed)
         return high - low
 
-    def unknown_axes(self) -> int:
-        """Carton.AXIS_* bits of the axes whose size is an assumption or only a lower bound."""
-        known = np.isfinite(self.offset) & ~self.loose
-        return int(sum(1 << axis for axis in range(3) if not (known[axis] and known[axis + 3])))
-
-    def visible_faces(self) -> int:
-        """Carton.FACE_* bits of the faces ever seen."""
-        return int(PLANE_BIT[self.seen].sum())
-
     def update(self, z: Measurement, stamp_s: float) -> bool:
         """Filter one measurement in. True when the carton was taken to have moved (or changed) and was set anew."""
         elapsed_s = max(0.0, stamp_s - self.last_seen_s)

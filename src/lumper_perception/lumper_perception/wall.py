@@ -1,5 +1,6 @@
 """The Wall message: built from the tracks, its version raised only by a meaningful change."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,10 +8,12 @@ from geometry_msgs.msg import Pose
 from lumper_msgs.msg import Box, Carton, Wall
 from scipy.spatial.transform import Rotation
 
-from lumper_perception.boxes import Array, Bools, rotation_vectors
+from lumper_perception.boxes import PLANE_BIT, Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
 from lumper_ros.convert import to_point, to_quaternion, to_time, to_vector3
+
+_AXIS_BIT = np.array([1, 2, 4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,10 @@ class WallLimits:
 
 @dataclass(slots=True)
 class Picture:
-    """Cartons of one instant as arrays (frame trailer), and how they touch."""
+    """Cartons of one instant as arrays (frame trailer), and how they touch. unknown: Carton.AXIS_* bits as in the message."""
 
     tracks: list[Track]
+    unknown: tuple[int, ...]
     centre: Array
     rotation: Array
     size: Array
@@ -53,7 +57,9 @@ def picture(tracks: list[Track], assumed: Assumed) -> Picture:
     touching.beside[held, :] = touching.beside[:, held] = False
     fallen = np.array([track.fallen for track in tracks], dtype=bool)
     floor = on_floor(centre, table.rotation, size, touching, fallen) & ~held
-    return Picture(tracks, centre, table.rotation, size, floor, touching)
+    firm = ~unsure
+    unknown = ~(firm[:, :3] & firm[:, 3:]) @ _AXIS_BIT
+    return Picture(tracks, tuple(unknown.tolist()), centre, table.rotation, size, floor, touching)
 
 
 @dataclass(slots=True)
@@ -82,7 +88,7 @@ class WallBook:
         fresh = _Published(
             tuple(track.id for track in now.tracks),
             tuple(_state(track, bool(now.floor[i])) for i, track in enumerate(now.tracks)),
-            tuple(track.unknown_axes() for track in now.tracks),
+            now.unknown,
             now.centre,
             now.rotation,
             now.size,
@@ -143,41 +149,67 @@ class WallBook:
         return wall
 
     def _cartons(self, now: Picture) -> list[Carton]:
-        if not now.tracks:
+        tracks = now.tracks
+        if not tracks:
             return []
-        # Of all at once: one call for each costs more than everything else in the message.
-        quaternions = Rotation.from_matrix(now.rotation).as_quat()
-        turn_2 = now.rotation**2
-        ids = [track.id for track in now.tracks]
-        return [self._carton(now, index, quaternions[index], turn_2[index], ids) for index in range(len(now.tracks))]
+        # Of all at once: one call for each carton costs more than everything else in the message.
+        along, size_sigma = _sigmas(
+            np.stack([track.offset for track in tracks]),
+            np.stack([track.var for track in tracks]),
+            np.stack([track.loose for track in tracks]),
+        )
+        across = np.sqrt(np.einsum("nij,nj->ni", now.rotation**2, along**2))
+        faces = np.stack([track.seen for track in tracks]) @ PLANE_BIT
+        rows = zip(
+            tracks,
+            now.floor.tolist(),
+            now.centre.tolist(),
+            Rotation.from_matrix(now.rotation).as_quat().tolist(),
+            now.size.tolist(),
+            now.unknown,
+            across.tolist(),
+            size_sigma.tolist(),
+            faces.tolist(),
+            strict=True,
+        )
+        cartons = [self._carton(*row) for row in rows]
+        for lower, upper in np.argwhere(now.relation.supports).tolist():
+            cartons[lower].supports.append(tracks[upper].id)
+            cartons[upper].supported_by.append(tracks[lower].id)
+        for one, other in np.argwhere(now.relation.beside).tolist():
+            cartons[one].neighbours.append(tracks[other].id)
+        return cartons
 
-    def _carton(self, now: Picture, index: int, quaternion: Array, turn_2: Array, ids: list[int]) -> Carton:
-        track = now.tracks[index]
+    def _carton(
+        self,
+        track: Track,
+        floor: bool,
+        centre: list[float],
+        quaternion: list[float],
+        size: list[float],
+        unknown: int,
+        across: list[float],
+        size_sigma: list[float],
+        faces: int,
+    ) -> Carton:
         limits = self._limits
-        size = now.size[index]
         carton = Carton()
         carton.id = track.id
-        carton.state = _state(track, bool(now.floor[index]))
-        carton.pose = Pose(position=to_point(now.centre[index]), orientation=to_quaternion(quaternion))
+        carton.state = _state(track, floor)
+        carton.pose = Pose(position=to_point(centre), orientation=to_quaternion(quaternion))
         carton.size_m = to_vector3(size)
-        carton.size_unknown = track.unknown_axes()
-        along, size_sigma = _sigmas(track)
-        across = np.sqrt(turn_2 @ along**2)
-        turn = float(np.sqrt(track.rotation_var))
-        carton.pose_sigma = [*across.tolist(), turn, turn, turn]
-        carton.size_sigma_m = size_sigma.tolist()
-        volume = float(size.prod())
-        if np.isfinite(track.mass):
+        carton.size_unknown = unknown
+        turn = math.sqrt(track.rotation_var)
+        carton.pose_sigma = [*across, turn, turn, turn]
+        carton.size_sigma_m = size_sigma
+        if math.isfinite(track.mass):
             carton.mass_kg, carton.mass_sigma_kg = track.mass, 0.1 * track.mass
         else:
-            carton.mass_kg = limits.density_kgpm3 * volume
-            carton.mass_sigma_kg = limits.density_sigma * limits.density_kgpm3 * volume
+            carton.mass_kg = limits.density_kgpm3 * size[0] * size[1] * size[2]
+            carton.mass_sigma_kg = limits.density_sigma * carton.mass_kg
         carton.friction = limits.friction
-        carton.confidence = float(np.clip(track.confidence * (1.0 - 0.5 ** min(track.times_seen, 8)), 0.0, 1.0))
-        carton.visible_faces = track.visible_faces()
-        carton.supported_by = [ids[i] for i in np.flatnonzero(now.relation.supports[:, index])]
-        carton.supports = [ids[i] for i in np.flatnonzero(now.relation.supports[index])]
-        carton.neighbours = [ids[i] for i in np.flatnonzero(now.relation.beside[index])]
+        carton.confidence = min(1.0, max(0.0, track.confidence * (1.0 - 0.5 ** min(track.times_seen, 8))))
+        carton.visible_faces = faces
         carton.last_seen = to_time(max(track.last_seen_s, 0.0))
         carton.times_seen = track.times_seen
         return carton
@@ -189,12 +221,13 @@ def _state(track: Track, floor: bool) -> int:
     return track.state.value
 
 
-def _sigmas(track: Track) -> tuple[Array, Array]:
-    """Standard deviations of centre and size (3,) along the carton's axes; an assumed size may be off by a third of it."""
-    known = np.isfinite(track.offset) & ~track.loose
-    var = np.where(np.isfinite(track.offset), track.var, 0.0)
-    low, high = var[:3], var[3:]
-    both = known[:3] & known[3:]
-    size = np.where(both, np.sqrt(low + high), 0.12)
-    centre = np.where(both, np.sqrt(low + high) / 2.0, 0.06)
-    return centre, size
+def _sigmas(offset: Array, variance: Array, loose: Bools) -> tuple[Array, Array]:
+    """Standard deviations of centre and size (N, 3) along the cartons' axes, from (N, 6) planes; an assumed size may be off by
+    a third of it.
+    """
+    finite = np.isfinite(offset)
+    known = finite & ~loose
+    var = np.where(finite, variance, 0.0)
+    both = known[:, :3] & known[:, 3:]
+    whole = np.sqrt(var[:, :3] + var[:, 3:])
+    return np.where(both, whole / 2.0, 0.06), np.where(both, whole, 0.12)

@@ -121,7 +121,6 @@ def test_an_end_that_is_seen_to_go_on_is_open_again(short_m: float, long_m: floa
         assert track.offset[3] == pytest.approx(short_m) and not track.loose[3]
         assert not track.update(seen(long_m, bound=True), 0.2 * (k + 1)), "it grew, it did not move"
     assert track.offset[3] == pytest.approx(long_m) and track.loose[3]
-    assert track.unknown_axes() & 1, "how deep it is is not known"
     for k in range(RESIZED_AFTER):
         assert track.offset[3] == pytest.approx(long_m), "one picture parted wrongly says nothing"
         assert not track.update(seen(short_m, bound=False), 1.0 + 0.2 * k)
