@@ -19,12 +19,11 @@ import numpy as np
 import psutil
 import results
 from bench_live import CARTONS, Faults, Listener, job
-from launched import node_processes
+from launched import robot_key, state_folder
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
 from lumper_motion.journal_main import default_file
-from lumper_ros.auth import load_key
 from lumper_ros.store import read_records
 
 BROKER = "motion_broker"
@@ -43,9 +42,8 @@ class Journal:
     def look(self, pid: int, listener: Listener) -> None:
         if self._key is None:
             with suppress(psutil.Error, KeyError):
-                state = node_processes(pid)["safety_monitor"].environ()["LUMPER_STATE_DIR"]
-                os.environ["LUMPER_STATE_DIR"] = state
-                self._key = load_key(True, str(Path(state).parent / "key"))
+                os.environ["LUMPER_STATE_DIR"] = str(state_folder(pid))
+                self._key = robot_key(pid)
             return
         # After four motions in a row that came to nothing the robot asks a person; here each of them was killed.
         listener.look_again(self._key)

@@ -30,7 +30,6 @@ sys.path.insert(0, str(ROOT / "test" / "system"))
 
 from launched import Observer, node_processes, start_demo  # noqa: E402
 
-from lumper_ros.auth import sign_command  # noqa: E402
 from lumper_ros.interfaces import TOPICS, resolve_type  # noqa: E402
 from lumper_ros.qos import qos  # noqa: E402
 
@@ -95,11 +94,9 @@ class Listener:
         question = self._question
         if question is None or not question.open or all(option.key != "look_again" for option in question.options):
             return
-        arguments = {"question_id": question.question_id, "option_key": "look_again", "carton_ids": []}
-        auth = sign_command(key, "assist/answer", arguments, "bench", time.time(), random.getrandbits(64))
         self._question = None
         with suppress(AssertionError):  # the planner is gone with the job
-            self.answers += bool(self._see.call("assist/answer", auth=auth, **arguments).accepted)
+            self.answers += self._see.look_again(question, key)
 
     def moves(self, now_s: float) -> bool:
         """Whether the arm moves."""

@@ -1,6 +1,7 @@
 """The launched system for tests: the real launch file, real nodes, real DDS, its own domain and state folder."""
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import rclpy
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 
+from lumper_ros.auth import load_key, sign_command
 from lumper_ros.interfaces import ACTIONS, SERVICES, TOPICS, resolve_type
 from lumper_ros.qos import qos
 
@@ -80,6 +82,12 @@ class Observer:
         handle = future.result()
         return handle, handle.get_result_async()
 
+    def look_again(self, question: Any, key: bytes | None) -> bool:
+        """Answer a question as a person does who knows that nothing is amiss; whether the planner took it."""
+        arguments = {"question_id": question.question_id, "option_key": "look_again", "carton_ids": []}
+        auth = sign_command(key, "assist/answer", arguments, "observer", time.time(), random.getrandbits(64))
+        return bool(self.call("assist/answer", auth=auth, **arguments).accepted)
+
     def wait(self, what: Callable[[], Any], timeout_s: float, why: str) -> Any:
         end = time.monotonic() + timeout_s
         while not (value := what()):
@@ -118,6 +126,16 @@ def node_processes(pid: int) -> dict[str, psutil.Process]:
             if (name := node_name(child)) is not None:
                 found.setdefault(name, child)
     return found
+
+
+def state_folder(pid: int) -> Path:
+    """Where the nodes below a demonstration's process keep their state; the robot's key lies beside it."""
+    return Path(node_processes(pid)["safety_monitor"].environ()["LUMPER_STATE_DIR"])
+
+
+def robot_key(pid: int) -> bytes | None:
+    """The key that signs a person's commands to a demonstration."""
+    return load_key(True, str(state_folder(pid).parent / "key"))
 
 
 def start_demo(report: Path, *words: str) -> "tuple[subprocess.Popen[str], int, str]":

@@ -5,9 +5,6 @@ The limits are those of the operating system, put on a running process: every wr
 """
 
 import json
-import random
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from launched import Observer, node_processes
-from test_unload import start
-
-from lumper_ros.auth import load_key, sign_command
+from launched import Observer, node_processes, robot_key, start_demo
+from lumper_msgs.msg import BrokerState
 
 REFUSED_S = 4.0
 CARTONS = 7
@@ -29,25 +24,36 @@ CARTONS = 7
 class Job:
     """A running demonstration and what one sees of it."""
 
-    def __init__(self, demo: "subprocess.Popen[str]", see: Observer, folder: Path) -> None:
-        self.demo, self.see, self._folder = demo, see, folder
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._report = folder / "report.json"
+        words = ("--headless", "--cartons", str(CARTONS), "--seed", str(seed))
+        self.demo, domain_id, _ = start_demo(self._report, *words)
+        self.see = Observer(domain_id)
+        self.see.watch("job/state", "motion/state", "assist/request")
+        self.see.watch("events", "/diagnostics", keep=True)
         self._answered: set[str] = set()
+
+    @property
+    def broker(self) -> BrokerState:
+        """The newest motion/state."""
+        state: BrokerState = self.see.newest["motion/state"]
+        return state
 
     def until_moving(self, delivered: int) -> None:
         """Wait until so many cartons are delivered and another motion has begun."""
         newest = self.see.newest
         self.see.wait(lambda: "job/state" in newest and newest["job/state"].done >= delivered, 180.0, "cartons")
-        sent = newest["motion/state"].dispatched
-        self.see.wait(lambda: newest["motion/state"].dispatched != sent, 60.0, "the next motion")
+        sent = self.broker.dispatched
+        self.see.wait(lambda: self.broker.dispatched != sent, 60.0, "the next motion")
 
     @contextmanager
-    def refused(self, node: str, what: int, most: int) -> Iterator[psutil.Process]:
+    def refused(self, node: str, what: int, most: int) -> Iterator[None]:
         """Put a limit on a running node, and take it away again."""
         process = node_processes(self.demo.pid)[node]
         soft, hard = process.rlimit(what)
         process.rlimit(what, (most, hard))
         try:
-            yield process
+            yield
         finally:
             if process.is_running():
                 process.rlimit(what, (soft, hard))
@@ -66,10 +72,6 @@ class Job:
 
         self.see.wait(told, 30.0, f"a diagnostic error: {text}")
 
-    def _key(self) -> bytes | None:
-        state = node_processes(self.demo.pid)["safety_monitor"].environ()["LUMPER_STATE_DIR"]
-        return load_key(True, str(Path(state).parent / "key"))
-
     def finish(self) -> dict[str, Any]:
         """The report of the job's end; a person beside the robot answers each question with another look."""
         end_s = time.monotonic() + 400.0
@@ -77,41 +79,31 @@ class Job:
             question = self.see.newest.get("assist/request")
             if question is not None and question.open and question.question_id not in self._answered:
                 self._answered.add(question.question_id)
-                arguments = {"question_id": question.question_id, "option_key": "look_again", "carton_ids": []}
-                auth = sign_command(
-                    self._key(), "assist/answer", arguments, "test", time.time(), random.getrandbits(64)
-                )
-                self.see.call("assist/answer", auth=auth, **arguments)
+                self.see.look_again(question, robot_key(self.demo.pid))
             time.sleep(0.1)
-        assert self.demo.poll() == 0, f"the job did not end well: {self.see.summary()}"
+        assert self.demo.poll() == 0, f"the job did not end well: {self.see.summary()}; {self.texts()}"
         return self.report()
 
     def report(self) -> dict[str, Any]:
         """What the demonstration wrote at its end."""
-        return dict(json.loads((self._folder / "report.json").read_text()))
+        return dict(json.loads(self._report.read_text()))
+
+    def close(self) -> None:
+        self.demo.kill()
+        self.see.close()
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Callable[[int, int], Job]]:
-    running: list[tuple[Any, Observer, threading.Thread, list[str]]] = []
+def job(tmp_path: Path) -> Iterator[Callable[[int], Job]]:
+    jobs: list[Job] = []
 
-    def begin(domain_id: int, seed: int) -> Job:
-        demo, said = start(tmp_path, domain_id, seed, CARTONS), []
-        assert demo.stdout is not None
-        reader = threading.Thread(target=lambda: said.extend(demo.stdout or []))
-        reader.start()
-        see = Observer(domain_id)
-        running.append((demo, see, reader, said))
-        see.watch("job/state", "motion/state", "assist/request")
-        see.watch("events", "/diagnostics", keep=True)
-        return Job(demo, see, tmp_path)
+    def begin(seed: int) -> Job:
+        jobs.append(Job(tmp_path, seed))
+        return jobs[-1]
 
     yield begin
-    for demo, see, reader, said in running:
-        demo.kill()
-        reader.join(30.0)
-        see.close()
-        print("".join(said)[-8000:])
+    for each in jobs:
+        each.close()
 
 
 def complete(report: dict[str, Any]) -> None:
@@ -123,17 +115,17 @@ def complete(report: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(700)
 def test_what_the_broker_cannot_write_down_it_does_not_begin_and_the_job_goes_on_once_there_is_room(
-    job: Callable[[int, int], Job],
+    job: Callable[[int], Job],
 ) -> None:
-    running = job(56, 3)
+    running = job(3)
     running.until_moving(1)
     with running.refused("motion_broker", psutil.RLIMIT_FSIZE, 1):
         running.until_told("cannot be written: disk")
-        # What was on its way is over by then; from here on nothing may begin.
-        time.sleep(1.0)
-        begun = running.see.newest["motion/state"].dispatched
+        # What was on its way ends; from there on nothing may begin.
+        running.see.wait(lambda: running.broker.state == BrokerState.IDLE, 30.0, "the motion's end")
+        begun = running.broker.dispatched
         time.sleep(REFUSED_S)
-        assert running.see.newest["motion/state"].dispatched == begun, f"not written down, yet begun: {running.texts()}"
+        assert running.broker.dispatched == begun, f"not written down, yet begun: {running.texts()}"
         assert running.demo.poll() is None
     report = running.finish()
     complete(report)
@@ -141,8 +133,8 @@ def test_what_the_broker_cannot_write_down_it_does_not_begin_and_the_job_goes_on
 
 
 @pytest.mark.timeout(700)
-def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Callable[[int, int], Job]) -> None:
-    running = job(57, 3)
+def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Callable[[int], Job]) -> None:
+    running = job(3)
     running.until_moving(1)
     with running.refused("unload_planner", psutil.RLIMIT_FSIZE, 1):
         running.until_told("cannot be written: disk")
@@ -157,8 +149,8 @@ def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Call
 
 
 @pytest.mark.timeout(700)
-def test_the_job_survives_nodes_that_get_no_memory(job: Callable[[int, int], Job]) -> None:
-    running = job(55, 4)
+def test_the_job_survives_nodes_that_get_no_memory(job: Callable[[int], Job]) -> None:
+    running = job(4)
     for number, node in enumerate(("perception_intake", "unload_planner", "motion_broker")):
         running.until_moving(number)
         with running.refused(node, psutil.RLIMIT_AS, 1):

@@ -13,10 +13,10 @@ from launched import Observer, node_processes
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(folder: Path, domain_id: int, seed: int, cartons: int = 12) -> "subprocess.Popen[str]":
-    """The demonstration; its report is `report.json` in the folder."""
-    command = [sys.executable, "-m", "lumper_bringup.demo", "--cartons", str(cartons), "--seed", str(seed)]
-    command += ["--load", "mixed", "--headless", "--report", str(folder / "report.json")]
+def start(folder: Path, domain_id: int, seed: int) -> "subprocess.Popen[str]":
+    """The demonstration with twelve cartons; its report is `report.json` in the folder."""
+    command = [sys.executable, "-m", "lumper_bringup.demo", "--cartons", "12", "--seed", str(seed), "--load", "mixed"]
+    command += ["--headless", "--report", str(folder / "report.json")]
     environment = {
         **os.environ,
         "ROS_DOMAIN_ID": str(domain_id),

@@ -163,7 +163,8 @@ class MotionBroker(Core):
     def _write_again(self, now: Now) -> None:
         """Outcomes that the disk did not take: once more, every second until it does."""
         effects = self._journal.again()
-        if not effects or now.steady_s - self._rewritten_s < REWRITE_S:
+        # Not behind a trajectory: a failure of that list means that it did not leave.
+        if not effects or self._runner.dispatching or now.steady_s - self._rewritten_s < REWRITE_S:
             return
         if self._rewriting:
             # The last attempt was answered by no failure.

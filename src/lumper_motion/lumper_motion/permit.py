@@ -139,6 +139,7 @@ class Door:
         self._last: tuple[float, float, bool] = (-math.inf, -math.inf, False)
         self.dispatched = 0
         self.without_permit = 0
+        self._forbidden = False  # the last one
 
     def hear(self, state: Any, now: Now) -> None:
         runs = state.mode in (SafetyState.RUN, SafetyState.REDUCED)
@@ -147,10 +148,11 @@ class Door:
     def pass_through(self, now: Now) -> None:
         """A trajectory leaves now."""
         until_s, heard_s, runs = self._last
+        self._forbidden = not (runs and now.system_s < until_s and now.steady_s - heard_s <= self._max_age_s)
         self.dispatched += 1
-        if not (runs and now.system_s < until_s and now.steady_s - heard_s <= self._max_age_s):
-            self.without_permit += 1
+        self.without_permit += self._forbidden
 
     def stayed(self) -> None:
         """The last one did not leave after all: what had to be written down first could not be."""
         self.dispatched -= 1
+        self.without_permit -= self._forbidden

@@ -284,7 +284,7 @@ def tracking(figures: dict, quick: bool) -> None:
 
 
 def disturb(load: Load, rng: np.random.Generator) -> int:
-    """Something happens to the highest carton of the first row: slid forward, turned, or fallen on the floor; its key."""
+    """Something happens to the highest carton of the first row: slid forward, turned, or fallen on the floor; its row."""
     front = load.centre[:, 0] - load.size[:, 0] / 2
     first = np.flatnonzero(front < front.min() + 0.16)
     index = int(first[np.argmax(load.centre[first, 2])])
@@ -297,7 +297,7 @@ def disturb(load: Load, rng: np.random.Generator) -> int:
     else:
         load.rotation[index] = Rotation.from_euler("z", float(rng.uniform(-0.7, 0.7))).as_matrix()
         load.centre[index] = [front.min() - 0.5, float(rng.uniform(-0.5, 0.5)), load.size[index, 2] / 2]
-    return int(load.key[index])
+    return index
 
 
 def collapses(figures: dict, quick: bool) -> None:
@@ -322,10 +322,12 @@ def collapses(figures: dict, quick: bool) -> None:
 
             for _ in range(8):
                 see()
-            before = len(rig.events)
-            disturb(load, rng)
+            before, stood = rig.wall.cartons, load.centre.copy()
+            index = disturb(load, rng)
+            own = np.array([seen_point(carton) for carton in before]) - stood[index]
+            ids = {c.id for c, at in zip(before, own, strict=True) if (np.abs(at) < load.size[index] / 2 + 0.03).all()}
             pictures = 0
-            while pictures < most and not any(e.code == "perception.moved_untouched" for e in rig.events[before:]):
+            while pictures < most and not (pictures and ids & set(rig.wall.moved_ids)):
                 see()
                 pictures += 1
             took.append(pictures)

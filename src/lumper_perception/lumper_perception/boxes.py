@@ -19,6 +19,10 @@ PLANE_AXIS: Ints = np.array([0, 1, 2, 0, 1, 2])
 PLANE_SIGN: Array = np.array([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0])
 # Carton.FACE_* bit of each plane.
 PLANE_BIT: Ints = np.array([1, 4, 16, 2, 8, 32])
+# Carton.AXIS_* bit of each axis.
+AXIS_BIT: Ints = np.array([1, 2, 4])
+# A bound so far beyond an end (besides what noise explains) contradicts it, m.
+CONTRADICTED_M = 0.02
 
 _PERMUTATIONS: Ints = np.array(list(permutations(range(3))))
 

@@ -18,6 +18,8 @@ BESIDE_SIDE_M = 0.03
 _ALONG_SIDE = np.array([-1.0, 0.0, 1.0])
 # So much wider than its capsules the robot's outline may be: hoses, cups, and the time between joint states and exposure, m.
 ROBOT_OUTLINE_M = 0.08
+# A view that ends so far behind a face that it only grazes went through where the carton would be, m.
+THROUGH_M = 0.30
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,6 @@ def free_of_robot(points: Array, arm: Capsules, held_at: Array | None, held_radi
     if held_at is not None:
         good &= np.linalg.norm(points - held_at, axis=1) > held_radius_m
     return good
-
-
-# A view that ends so far behind a face that it only grazes went through where the carton would be, m.
-THROUGH_M = 0.30
 
 
 def behind_robot(faces: Faces, view: View, held: TrackTable) -> Bools:

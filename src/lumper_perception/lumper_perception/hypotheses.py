@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumper_perception.boxes import PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
+from lumper_perception.boxes import CONTRADICTED_M, PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
 
 # Of an end of which only the nearest place is known, m.
 BOUND_SIGMA_M = 5e-3
-# A bound so far (plus 3 sigma) beyond an end contradicts it, m.
-BEYOND_M = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def _box_of(faces: Faces, members: list[int]) -> _Box:
     )
     # An end that another face reaches beyond is none: that face was parted where no edge is.
     with np.errstate(invalid="ignore"):
-        past = known & ~seen & (PLANE_SIGN * (bound_offset - offset) > BEYOND_M + 3.0 * sigma)
+        past = known & ~seen & (PLANE_SIGN * (bound_offset - offset) > CONTRADICTED_M + 3.0 * sigma)
     offset, sigma = np.where(past, bound_offset, offset), np.where(past, BOUND_SIGMA_M, sigma)
     # A face that was seen tells its plane better than the end of its neighbour's edge does.
     offset, sigma = np.where(seen, hard_offset, offset), np.where(seen, hard_sigma, sigma)

@@ -6,6 +6,7 @@ from enum import Enum
 import numpy as np
 
 from lumper_perception.boxes import (
+    CONTRADICTED_M,
     PLANE_AXIS,
     PLANE_BIT,
     PLANE_SIGN,
@@ -29,9 +30,8 @@ CONSISTENT_AFTER = 2
 # What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
 RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
+# A face so far elsewhere, or turned so far, was not parted otherwise: its carton moved.
 CLEAR_M, CLEAR_TURN_RAD = 0.05, 0.10
-# A bound so far beyond an end (plus 3 sigma) contradicts it, m.
-CONTRADICTED_M = 0.02
 
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
 
@@ -83,7 +83,7 @@ class Track:
     times_seen: int = 1
     misses: int = 0
     suspect: int = 0
-    short: int = 0
+    exceeded: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
     fallen: bool = False
@@ -120,21 +120,20 @@ class Track:
         noise = np.where(both, z.sigma, 0.0)
         firm = both & ~self.loose
         turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
+        turn_rad = float(np.linalg.norm(turn))
         limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
         # Where a face of its own was seen, its side's end further in is the edge of what hides the rest.
         firm &= ~(self.seen & ~z.seen & (PLANE_SIGN * innovation < -limit))
         off = firm & (np.abs(innovation) > limit)
-        turned = float(np.linalg.norm(turn)) > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
+        turned = turn_rad > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
         # It was seen to go further than this end, which then is where a face was parted, not the carton's.
         within = both & self.loose & (PLANE_SIGN * innovation < -limit - CONTRADICTED_M)
-        strange = bool(off.any()) or turned or bool(within.any())
+        strange = turned or bool((off | within).any())
         grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
-        resized = bool(grown.any()) or (bool(within.any()) and not (off.any() or turned))
-        in_place = not turned and not (off & z.seen).any()
-        # A face that is clearly elsewhere, or turned, was not parted otherwise: that carton moved.
-        clearly = float(np.linalg.norm(turn)) > CLEAR_TURN_RAD or bool(
-            (z.seen & off & (np.abs(innovation) > CLEAR_M)).any()
-        )
+        shown = off & z.seen
+        in_place = not turned and not shown.any()
+        resized = bool(grown.any()) or not (off.any() or turned)
+        clearly_moved = turn_rad > CLEAR_TURN_RAD or bool((np.abs(innovation[shown]) > CLEAR_M).any())
         self._noticed(z, stamp_s)
         if strange and not self.id:
             # Not yet a carton: only pictures that agree make it one.
@@ -143,7 +142,7 @@ class Track:
             return False
         if strange:
             self.suspect += 1
-            if self.suspect < (RESIZED_AFTER if resized and not clearly else CONSISTENT_AFTER):
+            if self.suspect < (RESIZED_AFTER if resized and not clearly_moved else CONSISTENT_AFTER):
                 return False
             self._set_anew(z)
             self.suspect = 0
@@ -159,37 +158,32 @@ class Track:
         self.offset = np.where(first, z.offset, self.offset)
         self.var = np.where(first, z.sigma**2, self.var)
         self.loose = np.where(first, z.bound, self.loose)
-        self._grow(z)
-        self._lengthen(z)
+        self._reach(z)
         rotation_gain = self.rotation_var / (self.rotation_var + z.rotation_sigma**2)
         self.rotation = self.rotation @ rotations((rotation_gain * turn)[None])[0]
         self.rotation_var = max((1.0 - rotation_gain) * self.rotation_var, LEAST_VAR_RAD2)
         return False
 
-    def _grow(self, z: Measurement) -> None:
-        """Of a side never seen whole: bounds that agree are averaged, one clearly further out moves it, others say nothing."""
-        loose = z.bound & self.loose & np.isfinite(z.offset) & np.isfinite(self.offset)
-        innovation = np.where(loose, z.offset - self.offset, 0.0)
-        noise = np.where(loose, z.sigma, 1.0)
+    def _reach(self, z: Measurement) -> None:
+        """What the places say that the box goes at least to. Of a side never seen whole, those that agree are averaged, one clearly
+        further out moves it, others say nothing. An end that two pictures running reach beyond was none: it is open again.
+        """
+        bound = z.bound & np.isfinite(z.offset) & np.isfinite(self.offset)
+        innovation = np.where(bound, z.offset - self.offset, 0.0)
+        noise = np.where(bound, z.sigma, 1.0)
         limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
-        near = loose & (np.abs(innovation) < limit)
+        near = bound & self.loose & (np.abs(innovation) < limit)
         gain = np.where(near, self.var / (self.var + noise**2), 0.0)
-        further = loose & (PLANE_SIGN * innovation >= limit)
+        further = bound & self.loose & (PLANE_SIGN * innovation >= limit)
+        past = bound & ~self.loose & (PLANE_SIGN * innovation > limit + CONTRADICTED_M)
+        self.exceeded = self.exceeded + 1 if past.any() else 0
+        if self.exceeded >= CONSISTENT_AFTER:
+            self.exceeded = 0
+            self.loose = self.loose | past
+            self.rest_offset = np.where(past, z.offset, self.rest_offset)
+            further |= past
         self.offset = np.where(further, z.offset, self.offset + gain * innovation)
         self.var = np.where(further, noise**2, np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2))
-
-    def _lengthen(self, z: Measurement) -> None:
-        """An end that pictures which agree reach beyond was none: how far the box goes is open again."""
-        known = z.bound & ~self.loose & np.isfinite(z.offset) & np.isfinite(self.offset)
-        limit = 3.0 * np.sqrt(self.var + np.where(known, z.sigma, 0.0) ** 2) + CONTRADICTED_M
-        past = known & (PLANE_SIGN * np.where(known, z.offset - self.offset, 0.0) > limit)
-        self.short = self.short + 1 if past.any() else 0
-        if self.short >= CONSISTENT_AFTER:
-            self.offset = np.where(past, z.offset, self.offset)
-            self.var = np.where(past, z.sigma**2, self.var)
-            self.loose = self.loose | past
-            self.short = 0
-            self.rest()
 
     def _set_anew(self, z: Measurement) -> None:
         measured, known = np.isfinite(z.own_offset), np.isfinite(self.offset)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lumper_perception.boxes import Array, Bools, Boxes, plane_centres, rotation_vectors
+from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Assumed, Track, TrackState, TrackTable, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
@@ -13,8 +13,6 @@ from lumper_perception.view import View, cut_by_boxes
 # A carton that vanished is the one found elsewhere, when it lies no further away and its sizes differ by no more (RMS).
 SAME_CARTON_REACH_M = 3.5
 SAME_CARTON_SIZE_M = 0.03
-# Two cartons cannot share so much of their space: one of them is not there any more.
-SAME_SPACE_SHARE = 0.3
 HELD_MARGIN_M = 0.08
 FALL_M = 0.05
 # Nearer than this it never went away.
@@ -250,8 +248,7 @@ class Tracker:
                 track.id, self.next_id = self.next_id, self.next_id + 1
                 report.born.append(track.id)
                 continue
-            turned_rad = float(np.linalg.norm(rotation_vectors((known.rotation.T @ track.rotation)[None])[0]))
-            stayed = self._same_place(track, known) and turned_rad < self.limits.moved_rad
+            stayed = self._same_place(track, known)
             track.adopt(known)
             if known in self._lost:
                 self._lost.remove(known)
@@ -277,15 +274,14 @@ class Tracker:
     def _overlaps_known(self, track: Track) -> bool:
         """Whether most of the new box lies inside a carton that stands there: then it is a ghost of that one."""
         others = self._standing()
-        return bool(others) and bool((self._share_inside(track, others) > 0.5).any())
-
-    def _share_inside(self, track: Track, others: list[Track]) -> Array:
-        """(len(others),) how much of a box lies inside each of these."""
+        if not others:
+            return False
         depth = self.assumed_depth()
         table = stacked(others, depth)
         points = track.interior(depth)
         local = np.einsum("nji,pnj->pni", table.rotation, points[:, None, :] - table.centre[None])
-        return np.asarray((np.abs(local) < table.size[None] / 2.0 - 0.015).all(axis=2).mean(axis=0))
+        inside = (np.abs(local) < table.size[None] / 2.0 - 0.015).all(axis=2).mean(axis=0)
+        return bool((inside > 0.5).any())
 
     def _same_carton(self, track: Track, view: View | None, busy: bool) -> Track | None:
         """The one known carton that vanished from its place before this box arrived, and has its size."""
@@ -309,12 +305,7 @@ class Tracker:
                 fell = other.centre(assumed) - track.centre(assumed)
                 down, forward = fell[2] > FALL_M, fell[0] > FALL_M
                 # While the robot works, cartons come to light everywhere: only what fell forwards is taken for a fallen one.
-                if (
-                    other.dropped
-                    or (down and forward)
-                    or (not busy and (down or forward))
-                    or self._share_inside(track, [other])[0] > SAME_SPACE_SHARE
-                ):
+                if other.dropped or (down and forward) or (not busy and (down or forward)):
                     fitting.append((error_m + 0.01 * near_m, other))
         fitting.sort(key=lambda item: item[0])
         if not fitting or (

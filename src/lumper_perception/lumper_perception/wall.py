@@ -8,12 +8,10 @@ from geometry_msgs.msg import Pose
 from lumper_msgs.msg import Box, Carton, Wall
 from scipy.spatial.transform import Rotation
 
-from lumper_perception.boxes import PLANE_BIT, Array, Bools, rotation_vectors
+from lumper_perception.boxes import AXIS_BIT, PLANE_BIT, Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
 from lumper_ros.convert import to_point, to_quaternion, to_time, to_vector3
-
-_AXIS_BIT = np.array([1, 2, 4])
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,19 @@ class WallLimits:
 
 @dataclass(slots=True)
 class Picture:
-    """Cartons of one instant as arrays (frame trailer), and how they touch. unknown: Carton.AXIS_* bits as in the message."""
+    """Cartons of one instant as arrays (frame trailer), and how they touch. measured: (N, 3) axes whose size is no assumption."""
 
     tracks: list[Track]
-    unknown: tuple[int, ...]
+    measured: Bools
     centre: Array
     rotation: Array
     size: Array
     floor: Bools
     relation: Relations
+
+    def unknown(self) -> list[int]:
+        """Carton.AXIS_* bits of the axes whose size is an assumption or only a lower bound."""
+        return list(map(int, ~self.measured @ AXIS_BIT))
 
     def extents(self) -> tuple[Array, Array]:
         """(N, 3) low and high corners of the axis-aligned boxes round the cartons."""
@@ -57,9 +59,8 @@ def picture(tracks: list[Track], assumed: Assumed) -> Picture:
     touching.beside[held, :] = touching.beside[:, held] = False
     fallen = np.array([track.fallen for track in tracks], dtype=bool)
     floor = on_floor(centre, table.rotation, size, touching, fallen) & ~held
-    firm = ~unsure
-    unknown = ~(firm[:, :3] & firm[:, 3:]) @ _AXIS_BIT
-    return Picture(tracks, tuple(unknown.tolist()), centre, table.rotation, size, floor, touching)
+    measured = ~(unsure[:, :3] | unsure[:, 3:])
+    return Picture(tracks, measured, centre, table.rotation, size, floor, touching)
 
 
 @dataclass(slots=True)
@@ -88,7 +89,7 @@ class WallBook:
         fresh = _Published(
             tuple(track.id for track in now.tracks),
             tuple(_state(track, bool(now.floor[i])) for i, track in enumerate(now.tracks)),
-            now.unknown,
+            tuple(now.unknown()),
             now.centre,
             now.rotation,
             now.size,
@@ -153,11 +154,7 @@ class WallBook:
         if not tracks:
             return []
         # Of all at once: one call for each carton costs more than everything else in the message.
-        along, size_sigma = _sigmas(
-            np.stack([track.offset for track in tracks]),
-            np.stack([track.var for track in tracks]),
-            np.stack([track.loose for track in tracks]),
-        )
+        along, size_sigma = _sigmas(np.stack([track.var for track in tracks]), now.measured)
         across = np.sqrt(np.einsum("nij,nj->ni", now.rotation**2, along**2))
         faces = np.stack([track.seen for track in tracks]) @ PLANE_BIT
         rows = zip(
@@ -166,7 +163,7 @@ class WallBook:
             now.centre.tolist(),
             Rotation.from_matrix(now.rotation).as_quat().tolist(),
             now.size.tolist(),
-            now.unknown,
+            now.unknown(),
             across.tolist(),
             size_sigma.tolist(),
             faces.tolist(),
@@ -221,13 +218,9 @@ def _state(track: Track, floor: bool) -> int:
     return track.state.value
 
 
-def _sigmas(offset: Array, variance: Array, loose: Bools) -> tuple[Array, Array]:
-    """Standard deviations of centre and size (N, 3) along the cartons' axes, from (N, 6) planes; an assumed size may be off by
-    a third of it.
+def _sigmas(variance: Array, measured: Bools) -> tuple[Array, Array]:
+    """Standard deviations of centre and size (N, 3) along the cartons' axes, from the variances (N, 6) of their planes; an assumed
+    size may be off by a third of it.
     """
-    finite = np.isfinite(offset)
-    known = finite & ~loose
-    var = np.where(finite, variance, 0.0)
-    both = known[:, :3] & known[:, 3:]
-    whole = np.sqrt(var[:, :3] + var[:, 3:])
-    return np.where(both, whole / 2.0, 0.06), np.where(both, whole, 0.12)
+    whole = np.sqrt(variance[:, :3] + variance[:, 3:])
+    return np.where(measured, whole / 2.0, 0.06), np.where(measured, whole, 0.12)
