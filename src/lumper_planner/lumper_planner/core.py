@@ -266,8 +266,8 @@ class UnloadPlanner(Core):
         if fault:
             return self._refuse_goal(goal_id, goal, OutcomeCode.MALFORMED, fault)
         if u.job is not None:
-            if goal.job_id == u.job.job_id and not u.goal_id:
-                u.goal_id = goal_id
+            if goal.job_id == u.job.job_id:
+                self._take_over(goal_id)
                 u.job.stop_when, u.job.max_cartons, u.dirty = goal.stop_when, goal.max_cartons, True
                 if u.waits_for_client:
                     u.waits_for_client = False
@@ -289,6 +289,18 @@ class UnloadPlanner(Core):
         self._jobs.start(goal.job_id or f"job-{goal_id}", ORIGIN_CLIENT, goal.stop_when, goal.max_cartons, goal_id)
         self._heed_latched(u.world.safety)
         return self._end()
+
+    def _take_over(self, goal_id: str) -> None:
+        """The newest goal of a job gets its result: a client whose acceptance was lost on the way can only ask again."""
+        u = self._u
+        if u.goal_id:
+            status = GoalStatus.CANCELED if u.cancel_by_client else GoalStatus.ABORTED
+            job_id = u.require_job().job_id
+            text = f"job {job_id} was asked for again: its newer goal gets the result"
+            result = Unload.Result(outcome=OutcomeCode(code=OutcomeCode.BUSY), text=text, job_id=job_id)
+            u.out.append(FinishGoal("unload", u.goal_id, status, result))
+            u.emit("job.taken_over", text, Severity.WARN)
+        u.goal_id, u.cancel_by_client = goal_id, False
 
     def _refuse_goal(self, goal_id: str, goal: Any, code: int, text: str) -> Effects:
         self._refused += 1

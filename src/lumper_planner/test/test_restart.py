@@ -9,6 +9,7 @@ from lumper_msgs.srv import JobCommand
 from test_job import ended
 
 from lumper_planner.record import JobRecord, Request, job_from_record
+from lumper_ros.core import GoalStatus
 
 
 def die_and_return(world: FakeWorld, away_s: float) -> None:
@@ -166,6 +167,24 @@ def test_a_client_may_join_its_job_again_after_a_person_resumed_it() -> None:
     assert world.command(JobCommand.Request.RESUME).accepted
     assert world.run(lambda: world.belt == 3)
     assert ended(world, world.unload("j")).delivered == 6
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_newest_goal_of_a_job_gets_its_result(cancelled: bool) -> None:
+    """A client that never heard that its goal was accepted sends another one for the same job."""
+    world = FakeWorld(pile())
+    unheard = world.unload("j")
+    assert world.run(lambda: world.belt == 1)
+    if cancelled:
+        world.tell(lambda core: core.cancel("unload", unheard, world.now()))
+    again = world.unload("j")
+    status, result = world.finished[unheard]
+    assert status is (GoalStatus.CANCELED if cancelled else GoalStatus.ABORTED)
+    assert result.outcome.code == OutcomeCode.BUSY and "newer goal" in result.text
+    result = ended(world, again)
+    assert result.outcome.code == (OutcomeCode.JOB_CANCELLED if cancelled else OutcomeCode.NONE)
+    assert cancelled or result.delivered == 6
+    assert world.finished[again][0] is (GoalStatus.ABORTED if cancelled else GoalStatus.SUCCEEDED)
 
 
 def test_a_job_that_failed_can_be_taken_up_again_and_one_that_is_done_gives_its_first_result() -> None:
