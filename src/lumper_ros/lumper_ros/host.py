@@ -31,6 +31,7 @@ from lumper_ros import core as c
 from lumper_ros import interfaces, journal
 from lumper_ros.clients import CHECK_PERIOD_S, GoalSender, ServiceCaller
 from lumper_ros.parameters import ParameterError, from_mapping, spec_of
+from lumper_ros.priority import raise_priority
 from lumper_ros.qos import qos
 from lumper_ros.respawn import ActiveMark
 from lumper_ros.spin import Spinner
@@ -100,11 +101,13 @@ class Host:
         name: str,
         parameters: Any = None,
         worker: Worker | None = None,
+        priority: int | None = None,
     ) -> None:
         """
         Args:
             parameters: what `core` was built from; None = this node keeps no journal.
             worker: where `Compute` runs; None = a thread of this process.
+            priority: real-time priority of this process's threads; None = the usual one.
         """
         self._node = node
         self._spinner = spinner
@@ -126,6 +129,7 @@ class Host:
         self._cleanup: list[Callable[[], object]] = []
         self._computing: ThreadPoolExecutor | None = None
         self._worker = worker
+        self._priority = priority
         self._response: Any = None
 
     @property
@@ -187,6 +191,9 @@ class Host:
             kind = interfaces.resolve_type(topic.type)
             subscription = node.create_subscription(kind, topic.name, self._receive(topic.name), qos(topic.profile))
             self._later(node.destroy_subscription, subscription)
+        if self._priority is not None:
+            done = raise_priority(self._priority)
+            self._emit(c.Emit("node.priority", f"priority: {done}", values={"priority": done}))
 
     def stop(self) -> None:
         """Deactivate the core and close all endpoints. Goals that the core left open end as lost for their clients."""
@@ -516,6 +523,7 @@ def run_core(
     lifecycle: bool,
     on_host: Callable[[Host, P], None] | None = None,
     own_process: bool = False,
+    priority: int | None = None,
     argv: Sequence[str] | None = None,
 ) -> int:
     """A node's whole main(): run until a signal; returns the exit code.
@@ -527,6 +535,8 @@ def run_core(
         on_host: called once the host exists, for shells that own a thread or socket of their own.
         own_process: `Compute` runs in another process, for functions that hold the interpreter for long; they must be
             picklable.
+        priority: real-time priority of the threads of a node that must be on time on a loaded machine (where it is
+            allowed; an event says what was done). Its `own_process` keeps the usual one.
     """
     worker = Worker() if own_process else None
     rclpy.init(args=None if argv is None else list(argv), signal_handler_options=SignalHandlerOptions.NO)
@@ -534,7 +544,7 @@ def run_core(
 
     def configure(node: Node) -> Host:
         made = load_parameters(node, parameters)
-        host = Host(node, spinner, build(made), tick_hz, node_name, made, worker)
+        host = Host(node, spinner, build(made), tick_hz, node_name, made, worker, priority)
         if on_host is not None:
             on_host(host, made)
         return host

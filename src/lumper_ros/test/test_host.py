@@ -391,3 +391,43 @@ def test_signals_without_end_are_no_death_by_signal(tmp_path: Path) -> None:
         node.send_signal(signal.SIGINT)
     node.kill()
     assert node.wait() == 0
+
+
+PROMPT = """
+import os, sys
+from dataclasses import dataclass
+from lumper_ros.core import Compute, Core
+from lumper_ros.host import run_core
+@dataclass(frozen=True)
+class P: pass
+class Prompt(Core):
+    def activate(self, now):
+        return (Compute("mine", policy),)
+    def tick(self, now):
+        return (Compute("mine", policy),)
+    def computed(self, tag, result, now):
+        print(policy(), result, flush=True)
+        return ()
+def policy():
+    return "+".join(sorted({str(os.sched_getscheduler(int(thread))) for thread in os.listdir("/proc/self/task")}))
+done = run_core("motion_broker", P, lambda p: Prompt(), tick_hz=20.0, lifecycle=False, own_process=True, priority=3)
+sys.exit(done)
+"""
+
+
+def test_a_node_that_must_be_on_time_says_its_priority_and_what_it_computes_has_none(tmp_path: Path) -> None:
+    script = tmp_path / "node.py"
+    script.write_text(PROMPT)
+    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    node = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+    )
+    assert node.stdout is not None and node.stderr is not None
+    said = [node.stdout.readline().split() for _ in range(20)]
+    node.send_signal(signal.SIGINT)
+    assert node.wait(30.0) == 0
+    log = node.stderr.read()
+    allowed = "[node.priority] priority: SCHED_FIFO 3" in log
+    assert allowed or "SCHED_FIFO is not allowed here" in log or "neither SCHED_FIFO nor nice" in log
+    assert said[-1] == [str(os.SCHED_FIFO if allowed else os.SCHED_OTHER), str(os.SCHED_OTHER)]

@@ -28,7 +28,8 @@ from recordings import load  # noqa: E402
 from robot_bench import KEY, Bench  # noqa: E402
 
 from lumper_ros.auth import permit_genuine, permit_mac  # noqa: E402
-from lumper_safety.node import raise_priority  # noqa: E402
+from lumper_ros.priority import raise_priority  # noqa: E402
+from lumper_safety.main import PRIORITY  # noqa: E402
 
 DOMAIN = int(os.environ.get("ROS_DOMAIN_ID", "15"))
 
@@ -51,7 +52,7 @@ def withdrawal(causes: int) -> dict[str, Any]:
         delays: list[float] = []
         try:
             robot.wait(lambda s: s.mode == SafetyState.RUN, 30)
-            priority = raise_priority()
+            priority = raise_priority(PRIORITY)
             reset = robot.node.create_client(ResetSafety, "safety/reset")
             reset.wait_for_service(5.0)
             rng = np.random.default_rng(1)

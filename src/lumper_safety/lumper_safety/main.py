@@ -6,9 +6,20 @@ from lumper_ros.host import run_core
 from lumper_safety.node import build, on_host
 from lumper_safety.parameters import Parameters
 
+PRIORITY = 20
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_core("safety_monitor", Parameters, build, tick_hz=50.0, lifecycle=False, on_host=on_host, argv=argv)
+    return run_core(
+        "safety_monitor",
+        Parameters,
+        build,
+        tick_hz=50.0,
+        lifecycle=False,
+        on_host=on_host,
+        priority=PRIORITY,
+        argv=argv,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Composition of the safety monitor: parameters and files -> core; priority of the process; the graph's word on rivals."""
+"""Composition of the safety monitor: parameters and files -> core; no pauses for garbage; the graph's word on rivals."""
 
 import gc
 import secrets
@@ -8,16 +8,12 @@ import yaml
 from rclpy.clock import Clock, ClockType
 
 from lumper_ros.auth import load_key
-from lumper_ros.core import Emit, Severity
 from lumper_ros.host import Host
 from lumper_ros.parameters import ParameterError
-from lumper_ros.priority import raise_priority
 from lumper_ros.robot import load_robot, load_trailer
 from lumper_safety.causes import Table, parse_table
 from lumper_safety.core import PERMIT_PUBLISHERS, SafetyMonitor
 from lumper_safety.parameters import Parameters
-
-_PRIORITY = 20
 
 
 def build(parameters: Parameters, monitor_id: int | None = None) -> SafetyMonitor:
@@ -72,7 +68,3 @@ def on_host(host: Host, parameters: Parameters) -> None:
     node.create_timer(0.5, rivals, clock=steady)
     node.create_timer(1.0, collect, clock=steady)
     gc.disable()
-    done = raise_priority(_PRIORITY)
-    host.inject(
-        lambda core, now: [Emit("safety.started", f"priority: {done}", Severity.INFO, values={"priority": done})]
-    )
