@@ -16,7 +16,7 @@ from lumper_ros.virtual import VirtualGraph
 
 DELAY_S, COMPUTE_S = 0.002, 0.02
 _ON_TIME = (DELAY_S,)
-_LOSSY = (Profile.SENSOR, Profile.CLOCK)
+_LOSSY = (Profile.SENSOR, Profile.CLOUD, Profile.CLOCK)
 # A reliable writer asks again after so long.
 RESEND_S = 0.02
 

@@ -348,10 +348,9 @@ class PerceptionIntake(Core):
         shot = _Shot(item, camera, base)
         if self._segmenting is None:
             return [*effects, self._segmented(shot)]
-        self._skipped += 1
-        if item.key != self._segmenting.item.key:
-            # Another camera's turn comes next, however often the one that is looked at now sends.
-            self._waiting[item.key] = shot
+        # The newest of each camera waits, and the cameras take turns in the order in which they began to wait.
+        self._skipped += item.key in self._waiting
+        self._waiting[item.key] = shot
         return effects
 
     def _segmented(self, shot: "_Shot") -> Compute:

@@ -44,7 +44,6 @@ class Rig:
         self.diagnoses: dict[str, Diagnose] = {}
         self.persisted: list[Persist] = []
         self.joints = np.array(self.robot.poses["scan"])
-        self.computes: list = []
 
     def start(self) -> "Rig":
         self.take(self.core.activate(self.now))

@@ -13,6 +13,9 @@ class Profile(Enum):
     """Quality of service, by use. Durations in s; None = not set."""
 
     SENSOR = "best effort, volatile, keep last 1"
+    # Several cameras share a topic. Fast DDS 3.2 never frees a sample that came late, older than all of a full history, which
+    # with a history of 1 happens whenever two cameras send while the reader is busy.
+    CLOUD = "best effort, volatile, keep last 5"
     RELIABLE = "reliable, volatile, keep last 5"
     RELIABLE_1 = "reliable, volatile, keep last 1"
     LATCHED = "reliable, transient local, keep last 1"
@@ -77,7 +80,7 @@ _SRV = "lumper_msgs/srv/"
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic("points", "sensor_msgs/msg/PointCloud2", Profile.SENSOR, (SIM,), (PERCEPTION, PANEL), 0.5, "5-15"),
+        Topic("points", "sensor_msgs/msg/PointCloud2", Profile.CLOUD, (SIM,), (PERCEPTION, PANEL), 0.5, "5-15"),
         Topic("detections", _MSG + "CartonDetections", Profile.RELIABLE, (SIM,), (PERCEPTION,), 1.0, "<= 15"),
         Topic(
             "wall",

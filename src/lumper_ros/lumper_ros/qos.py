@@ -9,6 +9,7 @@ _RELIABLE, _BEST = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 _VOLATILE, _LATCHED = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
 _ROWS: dict[Profile, tuple[ReliabilityPolicy, DurabilityPolicy, int]] = {
     Profile.SENSOR: (_BEST, _VOLATILE, 1),
+    Profile.CLOUD: (_BEST, _VOLATILE, 5),
     Profile.RELIABLE: (_RELIABLE, _VOLATILE, 5),
     Profile.RELIABLE_1: (_RELIABLE, _VOLATILE, 1),
     Profile.LATCHED: (_RELIABLE, _LATCHED, 1),

@@ -29,6 +29,7 @@ _LATCHED = {Profile.LATCHED: 1, Profile.EVENTS: 1000, Profile.TF_STATIC: 100}
 # What a reader that does not read keeps, per writer.
 _DEPTH = {
     Profile.SENSOR: 1,
+    Profile.CLOUD: 5,
     Profile.RELIABLE: 5,
     Profile.RELIABLE_1: 1,
     Profile.LATCHED: 1,

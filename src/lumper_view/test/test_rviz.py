@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config" / "lumper.rviz").read_text())
 DISPLAYS = {display["Name"]: display for display in CONFIG["Visualization Manager"]["Displays"]}
 _DURABLE = {Profile.LATCHED, Profile.EVENTS, Profile.TF_STATIC}
-_BEST_EFFORT = {Profile.SENSOR, Profile.CLOCK}
+_BEST_EFFORT = {Profile.SENSOR, Profile.CLOUD, Profile.CLOCK}
 
 
 def test_topics_and_their_quality_of_service_fit_the_interface_table() -> None:
