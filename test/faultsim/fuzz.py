@@ -159,8 +159,7 @@ class Fuzzer:
         return core.goal_result(name, goal_id, self._rng.choice(list(c.GoalStatus)), message, now)
 
     def _compute(self) -> c.Effects:
-        tag, function = self._computes.pop()
-        self._computes.clear()
+        tag, function = self._computes.pop(0)  # in order, as the host does
         try:
             result = function()
         except Exception as error:  # the live host hands it on as well

@@ -1,5 +1,6 @@
 """Logic of perception_intake: messages in, one tracked and versioned Wall out."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,8 @@ from lumper_ros.core import NOTHING, Compute, Core, Diagnose, Effect, Effects, E
 from lumper_ros.robot import Robot, Trailer
 from lumper_ros.tf import TransformBuffer, TransformError
 
+# Clouds given to the worker at a time: it goes on with the next while this thread tracks what it found in the last.
+AHEAD = 2
 IDS_RESERVED = 1000
 VERSIONS_RESERVED = 100_000
 # A face that the robot cuts holds pixels of the robot: its plane is known no better (standard deviations).
@@ -87,7 +90,7 @@ class PerceptionIntake(Core):
         self._published_s = -np.inf
         self._published_evidence_s = -np.inf
         self._looked_s = -np.inf
-        self._segmenting: _Shot | None = None
+        self._segmenting: deque[_Shot] = deque()
         self._waiting: dict[str, _Shot] = {}
         self._base_x = 0.0
         self._skipped = 0
@@ -111,7 +114,7 @@ class PerceptionIntake(Core):
 
     def activate(self, now: Now) -> Effects:
         self._active = True
-        self._segmenting = None
+        self._segmenting.clear()
         return [*self._reserve(), *self._publish(now, force=True)]
 
     def deactivate(self, now: Now) -> Effects:
@@ -346,7 +349,7 @@ class PerceptionIntake(Core):
         if self._p.detector == "detections" or self._segment is None:
             return effects
         shot = _Shot(item, camera, base)
-        if self._segmenting is None:
+        if len(self._segmenting) < AHEAD:
             return [*effects, self._segmented(shot)]
         # The newest of each camera waits, and the cameras take turns in the order in which they began to wait.
         self._skipped += item.key in self._waiting
@@ -354,14 +357,14 @@ class PerceptionIntake(Core):
         return effects
 
     def _segmented(self, shot: "_Shot") -> Compute:
-        self._segmenting, item = shot, shot.item
+        self._segmenting.append(shot)
+        item = shot.item
         assert self._segment is not None and item.cloud is not None
         up = shot.camera[:3, :3].T[:, 2]
         return Compute("segment", partial(self._segment, item.cloud, item.colour, self._intrinsics(item.frame), up))
 
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
-        shot, self._segmenting = self._segmenting, None
-        assert shot is not None
+        shot = self._segmenting.popleft()
         effects: list[Effect] = []
         if self._waiting:
             effects.append(self._segmented(self._waiting.pop(next(iter(self._waiting)))))

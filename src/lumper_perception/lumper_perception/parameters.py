@@ -39,7 +39,7 @@ class PerceptionParameters:
     min_valid_fraction: float = parameter(0.02, low=0.0, high=1.0, doc="a cloud with fewer valid points is dropped")
 
     wall_max_age_s: float = parameter(2.0, low=0.2, high=60.0, doc="older evidence makes the wall STALE")
-    publish_period_s: float = parameter(0.4, low=0.05, high=1.0, doc="an unchanged wall is published this often")
+    publish_period_s: float = parameter(0.4, low=0.02, high=1.0, doc="an unchanged wall is published this often")
     pose_change_m: float = parameter(0.010, low=0.001, high=0.2, doc="a carton moved by more raises the wall's version")
     pose_change_rad: float = parameter(
         0.03, low=0.001, high=0.5, doc="a carton turned by more raises the wall's version"
