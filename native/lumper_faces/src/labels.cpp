@@ -52,20 +52,19 @@ void absorb_slivers(const Image& image, const Options& options, Segmentation& s)
   const size_t count = s.planes.size();
   std::vector<int> pixels(count, 0), rim(count, 0), explained(count, 0);
   std::vector<std::vector<int>> near(count);
-  for (int v = 1; v + 1 < h; ++v) {
-    for (int u = 1; u + 1 < w; ++u) {
-      const int i = v * w + u, mine = s.label[static_cast<size_t>(i)];
-      if (mine < 0) continue;
-      const auto m = static_cast<size_t>(mine);
-      ++pixels[m];
-      bool border = false;
-      for (const int j : {i - 1, i + 1, i - w, i + w}) {
-        const int other = s.label[static_cast<size_t>(j)];
-        border |= other != mine;
-        if (other >= 0 && other != mine && std::find(near[m].begin(), near[m].end(), other) == near[m].end())
+  for (const Run& run : runs_of(s.label, w, h)) {
+    if (run.v < 1 || run.v + 1 >= h) continue;
+    const auto m = static_cast<size_t>(run.label);
+    const int* row = &s.label[static_cast<size_t>(run.v * w)];
+    const int first = std::max(run.u, 1), last = std::min(run.u + run.count - 1, w - 2);
+    pixels[m] += std::max(0, last - first + 1);
+    for (int u = first; u <= last; ++u) {
+      if (row[u - 1] == run.label && row[u + 1] == run.label && row[u - w] == run.label && row[u + w] == run.label)
+        continue;
+      ++rim[m];
+      for (const int other : {row[u - 1], row[u + 1], row[u - w], row[u + w]})
+        if (other >= 0 && other != run.label && std::find(near[m].begin(), near[m].end(), other) == near[m].end())
           near[m].push_back(other);
-      }
-      rim[m] += border;
     }
   }
   std::vector<char> thin(count, 0);

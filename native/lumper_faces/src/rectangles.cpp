@@ -162,22 +162,21 @@ void align_to_border(const Image& image, const std::vector<std::pair<int, int>>&
 
 std::vector<Face> fit_rectangles(const Image& image, const Options& options, const Segmentation& s) {
   const int w = image.camera.width, h = image.camera.height;
-  std::vector<std::vector<int>> members(s.planes.size());
+  const std::vector<Run> runs = runs_of(s.label, w, h);
+  const std::vector<std::vector<int>> members = members_of(runs, s.planes.size(), w);
   std::vector<std::vector<std::pair<int, int>>> border(s.planes.size());
-  for (int v = 0; v < h; ++v) {
-    for (int u = 0; u < w; ++u) {
-      const int i = v * w + u, label = s.label[static_cast<size_t>(i)];
-      if (label < 0) continue;
-      members[static_cast<size_t>(label)].push_back(i);
-      if (u == 0 || v == 0 || u + 1 == w || v + 1 == h || s.label[static_cast<size_t>(i - 1)] != label ||
-          s.label[static_cast<size_t>(i + 1)] != label || s.label[static_cast<size_t>(i - w)] != label ||
-          s.label[static_cast<size_t>(i + w)] != label)
-        border[static_cast<size_t>(label)].emplace_back(u, v);
-    }
+  for (const Run& run : runs) {
+    const bool edge = run.v == 0 || run.v + 1 == h;
+    const int *row = &s.label[static_cast<size_t>(run.v * w)], *above = edge ? row : row - w,
+              *below = edge ? row : row + w;
+    const int last = run.u + run.count - 1;
+    for (int u = run.u; u <= last; ++u)
+      if (edge || u == run.u || u == last || above[u] != run.label || below[u] != run.label)
+        border[static_cast<size_t>(run.label)].emplace_back(u, run.v);
   }
   // Border pixels mix two surfaces; the plane is measured by the others.
   std::vector<Fit> inner(s.planes.size());
-  for (const Run& run : runs_of(s.label, w, h)) {
+  for (const Run& run : runs) {
     if (run.v < 2 || run.v + 2 >= h) continue;
     const int *above = &s.label[static_cast<size_t>((run.v - 2) * w)], *below = above + 4 * w;
     for (int u = run.u + 2; u < run.u + run.count - 2;) {
@@ -286,7 +285,7 @@ std::vector<int> group_boxes(const Image& image, const Options& options, const S
       // A crease may leave a line of pixels that belong to neither side.
       for (const size_t j : {i + 1, i + 2, i + static_cast<size_t>(w), i + 2 * static_cast<size_t>(w)}) {
         const int a = s.label[i], b = s.label[j];
-        if (a < 0 || b < 0 || a == b || face_of[static_cast<size_t>(a)] < 0 || face_of[static_cast<size_t>(b)] < 0)
+        if (a == b || a < 0 || b < 0 || face_of[static_cast<size_t>(a)] < 0 || face_of[static_cast<size_t>(b)] < 0)
           continue;
         const double gap = std::abs(image.inverse[i] - image.inverse[j]);
         const double allowed =

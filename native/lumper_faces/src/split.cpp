@@ -179,10 +179,10 @@ void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& le
 void split_by_colour(const Image& image, const Options& options, Segmentation& s) {
   if (image.colour.empty()) return;
   const int w = image.camera.width, h = image.camera.height;
-  std::vector<std::vector<int>> members(s.planes.size());
-  for (int i = 0; i < w * h; ++i)
-    if (s.label[static_cast<size_t>(i)] >= 0)
-      members[static_cast<size_t>(s.label[static_cast<size_t>(i)])].push_back(i);
+  const std::vector<Run> runs = runs_of(s.label, w, h);
+  const std::vector<std::vector<int>> members = members_of(runs, s.planes.size(), w);
+  std::vector<std::vector<Run>> rows(s.planes.size());
+  for (const Run& run : runs) rows[static_cast<size_t>(run.label)].push_back(run);
   const size_t count = s.planes.size();
   for (size_t label = 0; label < count; ++label) {
     const PlaneFrame unturned = frame_of(image, s.planes[label], options.up);
@@ -198,21 +198,23 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
       }
       align_to_border(image, border, false, f);
     }
-    std::vector<Eigen::Vector2f> at(members[label].size());
+    const auto pixels = static_cast<double>(members[label].size());
     Raster r;
     float low_x = 1e9F, high_x = -1e9F, low_y = 1e9F, high_y = -1e9F;
-    for (size_t k = 0; k < at.size(); ++k) {
-      at[k] = f.on_plane(image.slope_x[static_cast<size_t>(members[label][k] % w)],
-                         image.slope_y[static_cast<size_t>(members[label][k] / w)]);
-      low_x = std::min(low_x, at[k][0]), high_x = std::max(high_x, at[k][0]);
-      low_y = std::min(low_y, at[k][1]), high_y = std::max(high_y, at[k][1]);
+    // Along a row of pixels both coordinates only rise or only fall.
+    for (const Run& run : rows[label]) {
+      for (const int u : {run.u, run.u + run.count - 1}) {
+        const Eigen::Vector2f at =
+            f.on_plane(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(run.v)]);
+        low_x = std::min(low_x, at[0]), high_x = std::max(high_x, at[0]);
+        low_y = std::min(low_y, at[1]), high_y = std::max(high_y, at[1]);
+      }
     }
     r.low_x = low_x, r.low_y = low_y;
     const double wide = high_x - low_x, tall = high_y - low_y;
     if (std::max(wide, tall) < 2.0 * options.least_side_m) continue;
     // Seen at a low angle a plane has fewer pixels than cells of one pitch.
-    r.pitch = std::max(
-        {f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * static_cast<double>(at.size())))});
+    r.pitch = std::max({f.pitch, std::max(wide, tall) / 800.0, std::sqrt(wide * tall / (1.5 * pixels))});
     r.columns = static_cast<int>(wide / r.pitch) + 1, r.rows = static_cast<int>(tall / r.pitch) + 1;
     r.sums.assign(static_cast<size_t>(r.columns + 1) * static_cast<size_t>(r.rows + 1), {0, 0});
     rasterise(image, s.label, static_cast<int>(label), f, r);
@@ -227,11 +229,13 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     const auto first = static_cast<int>(s.planes.size());
     std::vector<Plane> fresh(leaves.size());
     for (Plane& plane : fresh) plane.p = s.planes[label].p;
-    for (size_t k = 0; k < at.size(); ++k) {
-      const int x = std::clamp(static_cast<int>((at[k][0] - r.low_x) / r.pitch), 0, r.columns - 1);
-      const int y = std::clamp(static_cast<int>((at[k][1] - r.low_y) / r.pitch), 0, r.rows - 1);
+    for (const int member : members[label]) {
+      const Eigen::Vector2f at =
+          f.on_plane(image.slope_x[static_cast<size_t>(member % w)], image.slope_y[static_cast<size_t>(member / w)]);
+      const int x = std::clamp(static_cast<int>((at[0] - r.low_x) / r.pitch), 0, r.columns - 1);
+      const int y = std::clamp(static_cast<int>((at[1] - r.low_y) / r.pitch), 0, r.rows - 1);
       const int leaf = leaf_of[static_cast<size_t>(y * r.columns + x)];
-      const auto i = static_cast<size_t>(members[label][k]);
+      const auto i = static_cast<size_t>(member);
       s.label[i] = first + leaf;
       fresh[static_cast<size_t>(leaf)].fit.add(image.slope_x[i % static_cast<size_t>(w)],
                                                image.slope_y[i / static_cast<size_t>(w)], image.inverse[i]);

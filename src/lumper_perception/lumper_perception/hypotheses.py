@@ -110,16 +110,29 @@ def _planes_of(faces: Faces, index: int, rotation: Array, anchor: Array) -> tupl
 _Box = tuple[Array, Array, Array, Array, Bools, Bools, int]
 
 
+def _boxes_alone(faces: Faces) -> tuple[Array, Array, Bools, Bools]:
+    """Offsets, sigmas, bounds and planes seen, (N, 6) each, of boxes of one face each, in the face's own axes: `_planes_of`
+    for all of them at once."""
+    count = len(faces)
+    offset, sigma = np.full((count, 6), np.nan), np.full((count, 6), np.inf)
+    bound, seen = np.zeros((count, 6), dtype=bool), np.zeros((count, 6), dtype=bool)
+    offset[:, 5], sigma[:, 5], seen[:, 5] = 0.0, faces.position_sigma, True
+    edge_sigma = np.hypot(faces.position_sigma, faces.size_sigma / 2.0)
+    for side, hidden in ((0, 0), (3, 1), (1, 2), (4, 3)):
+        offset[:, side] = PLANE_SIGN[side] * faces.size[:, side % 3] / 2.0
+        sigma[:, side], bound[:, side] = edge_sigma, faces.hidden[:, hidden]
+    told = np.isfinite(faces.depth)
+    offset[told, 2] = -faces.depth[told]
+    sigma[told, 2] = np.hypot(faces.position_sigma, faces.size_sigma)[told]
+    return offset, sigma, bound, seen
+
+
 def _box_of(faces: Faces, members: list[int]) -> _Box:
+    """Box of two or three faces."""
     area = faces.size[members].prod(axis=1)
     main = members[int(np.argmax(area))]
     rotation = faces.rotation[main]
     anchor = faces.centre[main]
-    if len(members) == 1:
-        offset, sigma, bound, plane = _planes_of(faces, main, rotation, anchor)
-        seen = np.zeros(6, dtype=bool)
-        seen[plane] = True
-        return rotation, anchor, offset, sigma, bound > 0.5, seen, plane
     # The normals of perpendicular faces tell the axes better than the edges of one face.
     corrected = rotation.copy()
     for index in members:
@@ -167,16 +180,18 @@ def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
             np.zeros((0, 3, 3)), np.zeros((0, 3)), none, none, none > 0, none > 0, np.zeros(0, dtype=np.int64), np.zeros(0),
             np.zeros(0), np.zeros(0),
         )  # fmt: skip
-    parts = [_box_of(faces, members) for members in groups]
+    first = np.array([members[0] for members in groups])
+    rotation, anchor = faces.rotation[first], faces.centre[first]
+    offset, sigma, bound, seen = _boxes_alone(faces.take(first))
+    face = np.full(len(groups), 5, dtype=np.int64)
+    for k, members in enumerate(groups):
+        if len(members) > 1:
+            rotation[k], anchor[k], offset[k], sigma[k], bound[k], seen[k], face[k] = _box_of(faces, members)
     main_sigma = np.array([faces.rotation_sigma[members].min() for members in groups])
     # Faces that agree on one carton support each other.
     confidence = np.array([1.0 - np.prod(1.0 - faces.confidence[members]) for members in groups])
     with np.errstate(all="ignore"):
         mass = np.array([_mean_known(faces.mass[members]) for members in groups])
-    rotation, anchor = np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts])
-    offset, sigma = np.stack([part[2] for part in parts]), np.stack([part[3] for part in parts])
-    bound, seen = np.stack([part[4] for part in parts]), np.stack([part[5] for part in parts])
-    face = np.array([part[6] for part in parts], dtype=np.int64)
     return aligned(
         Boxes(rotation, anchor, offset, sigma, bound, seen, face, main_sigma, confidence, mass),
         np.eye(3),

@@ -451,7 +451,8 @@ class Tracker:
 
     def assumed_depth(self) -> Assumed:
         """What is taken along an axis that no face shows: the median of the depths known."""
-        known = [float(t.offset[3] - t.offset[0]) for t in self.tracks if t.id and np.isfinite(t.offset[[0, 3]]).all()]
+        offset = np.array([track.offset for track in self.tracks if track.id]).reshape(-1, 6)
+        known = (offset[:, 3] - offset[:, 0])[np.isfinite(offset[:, [0, 3]]).all(axis=1)]
         limits = self.limits
         size_m = limits.assumed_size_m
         if len(known) >= 3:

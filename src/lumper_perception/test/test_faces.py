@@ -1,6 +1,7 @@
 """Faces from clouds: recorded boxes, simulated walls, and hypotheses from faces. Exact figures are the benchmark's business."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import lumper_faces
 from lumper_perception.boxes import Faces, aligned, rotation_vectors, rotations
 from lumper_perception.cloudfaces import segment
 from lumper_perception.evidence import fit_intrinsics
-from lumper_perception.hypotheses import boxes_of
+from lumper_perception.hypotheses import _boxes_alone, _planes_of, boxes_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmark"))
 from bench_perception import Score, box_ious, packed
@@ -171,6 +172,23 @@ def test_one_face_leaves_the_depth_unknown(size, yaw):
     turn = Rotation.from_rotvec([0.0, 0.0, yaw]).as_matrix()
     boxes = boxes_of(faces_of_box(np.array(size), turn, np.array([4.0, 0.2, 1.0]), [0]))
     assert np.isfinite(boxes.offset[0]).sum() == 5
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=SIZES,
+    vector=st.tuples(*[st.floats(-1.5, 1.5)] * 3),
+    hidden=st.lists(st.booleans(), min_size=4, max_size=4),
+    depth=st.one_of(st.just(np.nan), st.floats(0.1, 0.8)),
+)
+def test_a_face_alone_tells_what_it_tells_among_others(size, vector, hidden, depth):
+    faces = faces_of_box(np.array(size), rotations(np.array([vector]))[0], np.array([4.0, 0.2, 1.0]), [0])
+    faces = replace(faces, hidden=np.array([hidden]), depth=np.array([depth]), size_sigma=np.array([0.004]))
+    offset, sigma, bound, plane = _planes_of(faces, 0, faces.rotation[0], faces.centre[0])
+    alone = _boxes_alone(faces)
+    assert np.allclose(alone[0][0], offset, atol=1e-12, equal_nan=True) and np.allclose(alone[1][0], sigma)
+    assert alone[2][0].tolist() == (bound > 0.5).tolist()
+    assert alone[3][0].tolist() == (np.arange(6) == plane).tolist()
 
 
 @settings(deadline=None, max_examples=60)
