@@ -130,7 +130,9 @@ class Stops:
         if not watch.complete:
             if not watch.reached_goal:
                 self.missed += 1
-                print(f"  not stopped: {vars(watch)}", flush=True)
+                print(
+                    f"  not stopped: withdrawn {watch.withdrawn_s}, ordered {watch.ordered_s}, cancelled {watch.cancelled_s}"
+                )
             return  # else the trajectory had just reached its end, and there was nothing to stop
         self.told_ms.append(1e3 * (watch.withdrawn_s - called_wall_s))
         self.order_ms.append(1e3 * (watch.ordered_s - watch.withdrawn_s))

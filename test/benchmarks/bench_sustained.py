@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 import results
 import yaml
+from bench_soak import WARM, Sample, sample, slope
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "test" / "system"), str(ROOT / "src" / "lumper_perception" / "test")]
@@ -92,21 +93,23 @@ def main() -> None:
     results.write("sustained", figures)
 
 
-def watch(process: psutil.Process, length_s: float) -> Any:
-    """(N, 2): s since the start, and memory of the process's own, MB; the middleware's shared segments are not in it."""
-    begun_s, rows = time.monotonic(), []
-    while (now_s := time.monotonic()) < begun_s + length_s:
-        held = process.memory_info()
-        rows.append((now_s - begun_s, (held.rss - held.shared) / 2**20))
+def watch(process: psutil.Process, length_s: float) -> list[Sample]:
+    """Samples of the process over so long."""
+    until_s, samples = time.monotonic() + length_s, []
+    while time.monotonic() < until_s:
+        samples.append(sample(process))
         time.sleep(1.0)
-    return np.array(rows)
+    return samples
 
 
-def slope(memory: Any, what: str) -> dict[str, Any]:
-    """Figure of growth, the first fifth left out."""
-    at, held = memory[len(memory) // 5 :].T
-    note = f"private memory of the intake over {(at[-1] - at[0]) / 60.0:.1f} min, {what}; {held[0]:.0f} -> {held[-1]:.0f} MB"
-    return {"value": float(np.polyfit(at, held, 1)[0]) * 3600.0, "unit": "MB/h", "note": note}
+def growth(samples: list[Sample], what: str) -> dict[str, Any]:
+    """Figure of its memory."""
+    settled = samples[int(WARM * len(samples)) :]
+    (begun_s, first, _), (ended_s, last, _) = settled[0], settled[-1]
+    note = (
+        f"private memory of the intake over {(ended_s - begun_s) / 60.0:.1f} min, {what}; {first:.0f} -> {last:.0f} MB"
+    )
+    return {"value": slope(samples, 1), "unit": "MB/h", "note": note}
 
 
 def measure(system: System, length_s: float) -> dict[str, dict[str, Any]]:
@@ -160,8 +163,8 @@ def measure(system: System, length_s: float) -> dict[str, dict[str, Any]]:
             "note": f"wall clock from publishing a cloud to receiving its wall, DDS and the waiting for a processor in it; "
             f"median {np.median(late_ms):.0f} ms; {len(late_ms)} pictures",
         },
-        "perception.memory_slope_mb_per_h": slope(memory, "one camera"),
-        "perception.memory_slope_two_cameras_mb_per_h": slope(memory_of_two, "the simulated camera sending beside it"),
+        "perception.memory_slope_mb_per_h": growth(memory, "one camera"),
+        "perception.memory_slope_two_cameras_mb_per_h": growth(memory_of_two, "the simulated camera sending beside it"),
     }
     for name, figure in figures.items():
         print(f"{name:40} {figure['value']:8.2f} {figure['unit']}  {figure['note']}", flush=True)

@@ -27,20 +27,6 @@ inline std::vector<Run> runs_of(const std::vector<int>& label, int width, int he
   return runs;
 }
 
-// Indices of the pixels of each of `planes` labels, row by row.
-inline std::vector<std::vector<int>> members_of(const std::vector<Run>& runs, size_t planes, int width) {
-  std::vector<size_t> count(planes, 0);
-  for (const Run& run : runs) count[static_cast<size_t>(run.label)] += static_cast<size_t>(run.count);
-  std::vector<std::vector<int>> members(planes);
-  for (size_t k = 0; k < planes; ++k) members[k].reserve(count[k]);
-  for (const Run& run : runs) {
-    std::vector<int>& mine = members[static_cast<size_t>(run.label)];
-    const int first = run.v * width + run.u;
-    for (int k = 0; k < run.count; ++k) mine.push_back(first + k);
-  }
-  return members;
-}
-
 struct PlaneFrame {
   Eigen::Vector3d width, height, normal;
   Eigen::Vector3d p;

@@ -163,16 +163,18 @@ void align_to_border(const Image& image, const std::vector<std::pair<int, int>>&
 std::vector<Face> fit_rectangles(const Image& image, const Options& options, const Segmentation& s) {
   const int w = image.camera.width, h = image.camera.height;
   const std::vector<Run> runs = runs_of(s.label, w, h);
-  const std::vector<std::vector<int>> members = members_of(runs, s.planes.size(), w);
+  std::vector<std::vector<int>> members(s.planes.size());
   std::vector<std::vector<std::pair<int, int>>> border(s.planes.size());
   for (const Run& run : runs) {
     const bool edge = run.v == 0 || run.v + 1 == h;
     const int *row = &s.label[static_cast<size_t>(run.v * w)], *above = edge ? row : row - w,
               *below = edge ? row : row + w;
     const int last = run.u + run.count - 1;
-    for (int u = run.u; u <= last; ++u)
+    for (int u = run.u; u <= last; ++u) {
+      members[static_cast<size_t>(run.label)].push_back(run.v * w + u);
       if (edge || u == run.u || u == last || above[u] != run.label || below[u] != run.label)
         border[static_cast<size_t>(run.label)].emplace_back(u, run.v);
+    }
   }
   // Border pixels mix two surfaces; the plane is measured by the others.
   std::vector<Fit> inner(s.planes.size());

@@ -179,30 +179,28 @@ void cut(const Raster& r, const Piece& p, double least_m, std::vector<Piece>& le
 void split_by_colour(const Image& image, const Options& options, Segmentation& s) {
   if (image.colour.empty()) return;
   const int w = image.camera.width, h = image.camera.height;
-  const std::vector<Run> runs = runs_of(s.label, w, h);
-  const std::vector<std::vector<int>> members = members_of(runs, s.planes.size(), w);
   std::vector<std::vector<Run>> rows(s.planes.size());
-  for (const Run& run : runs) rows[static_cast<size_t>(run.label)].push_back(run);
+  for (const Run& run : runs_of(s.label, w, h)) rows[static_cast<size_t>(run.label)].push_back(run);
   const size_t count = s.planes.size();
   for (size_t label = 0; label < count; ++label) {
     const PlaneFrame unturned = frame_of(image, s.planes[label], options.up);
     PlaneFrame f = unturned;
     if (options.up.norm() < 0.5 || std::abs(f.normal.dot(options.up)) > 0.75) {
       std::vector<std::pair<int, int>> border;
-      for (const int i : members[label]) {
-        const int u = i % w, v = i / w;
-        if (u > 0 && v > 0 && u + 1 < w && v + 1 < h &&
-            (s.label[static_cast<size_t>(i - 1)] != static_cast<int>(label) ||
-             s.label[static_cast<size_t>(i + w)] != static_cast<int>(label)))
-          border.emplace_back(u, v);
+      for (const Run& run : rows[label]) {
+        if (run.v == 0 || run.v + 1 == h) continue;
+        const int* below = &s.label[static_cast<size_t>((run.v + 1) * w)];
+        for (int u = std::max(run.u, 1); u < std::min(run.u + run.count, w - 1); ++u)
+          if (u == run.u || below[u] != static_cast<int>(label)) border.emplace_back(u, run.v);
       }
       align_to_border(image, border, false, f);
     }
-    const auto pixels = static_cast<double>(members[label].size());
+    int pixels = 0;
     Raster r;
     float low_x = 1e9F, high_x = -1e9F, low_y = 1e9F, high_y = -1e9F;
     // Along a row of pixels both coordinates only rise or only fall.
     for (const Run& run : rows[label]) {
+      pixels += run.count;
       for (const int u : {run.u, run.u + run.count - 1}) {
         const Eigen::Vector2f at =
             f.on_plane(image.slope_x[static_cast<size_t>(u)], image.slope_y[static_cast<size_t>(run.v)]);
@@ -229,16 +227,18 @@ void split_by_colour(const Image& image, const Options& options, Segmentation& s
     const auto first = static_cast<int>(s.planes.size());
     std::vector<Plane> fresh(leaves.size());
     for (Plane& plane : fresh) plane.p = s.planes[label].p;
-    for (const int member : members[label]) {
-      const Eigen::Vector2f at =
-          f.on_plane(image.slope_x[static_cast<size_t>(member % w)], image.slope_y[static_cast<size_t>(member / w)]);
-      const int x = std::clamp(static_cast<int>((at[0] - r.low_x) / r.pitch), 0, r.columns - 1);
-      const int y = std::clamp(static_cast<int>((at[1] - r.low_y) / r.pitch), 0, r.rows - 1);
-      const int leaf = leaf_of[static_cast<size_t>(y * r.columns + x)];
-      const auto i = static_cast<size_t>(member);
-      s.label[i] = first + leaf;
-      fresh[static_cast<size_t>(leaf)].fit.add(image.slope_x[i % static_cast<size_t>(w)],
-                                               image.slope_y[i / static_cast<size_t>(w)], image.inverse[i]);
+    for (const Run& run : rows[label]) {
+      const double Y = image.slope_y[static_cast<size_t>(run.v)];
+      for (int u = run.u; u < run.u + run.count; ++u) {
+        const double X = image.slope_x[static_cast<size_t>(u)];
+        const Eigen::Vector2f at = f.on_plane(X, Y);
+        const int x = std::clamp(static_cast<int>((at[0] - r.low_x) / r.pitch), 0, r.columns - 1);
+        const int y = std::clamp(static_cast<int>((at[1] - r.low_y) / r.pitch), 0, r.rows - 1);
+        const int leaf = leaf_of[static_cast<size_t>(y * r.columns + x)];
+        const auto i = static_cast<size_t>(run.v * w + u);
+        s.label[i] = first + leaf;
+        fresh[static_cast<size_t>(leaf)].fit.add(X, Y, image.inverse[i]);
+      }
     }
     s.planes.insert(s.planes.end(), fresh.begin(), fresh.end());
     s.own_fit.resize(s.planes.size(), 0);

@@ -81,80 +81,73 @@ def group_faces(faces: Faces, limits: MergeLimits) -> list[list[int]]:
     return list(groups.values())
 
 
-def _planes_of(faces: Faces, index: int, rotation: Array, anchor: Array) -> tuple[Array, Array, Array, int]:
-    """Offsets (6,), sigmas (6,), bounds (6,) that one face gives in box axes, and the plane that it is."""
-    relative = rotation.T @ faces.rotation[index]
-    normal_axis = int(np.argmax(np.abs(relative[:, 2])))
-    plane = normal_axis if relative[normal_axis, 2] < 0.0 else normal_axis + 3
-    centre = rotation.T @ (faces.centre[index] - anchor)
-    offset, sigma, bound = np.full(6, np.nan), np.full(6, np.inf), np.zeros(6)
-    offset[plane], sigma[plane] = centre[normal_axis], faces.position_sigma[index]
-    edge_sigma = np.hypot(faces.position_sigma[index], faces.size_sigma[index] / 2.0)
-    for face_axis in (0, 1):
-        axis = int(np.argmax(np.where(np.arange(3) == normal_axis, -1.0, np.abs(relative[:, face_axis]))))
-        if np.isfinite(offset[axis]):
-            continue
-        half = faces.size[index, face_axis] / 2.0
-        for side in (axis, axis + 3):
-            offset[side] = centre[axis] + PLANE_SIGN[side] * half
-            sigma[side] = edge_sigma
-            outward_along = PLANE_SIGN[side] * relative[axis, face_axis] > 0.0
-            bound[side] = faces.hidden[index, 2 * face_axis + int(outward_along)]
-    if np.isfinite(faces.depth[index]):
-        opposite = (plane + 3) % 6
-        offset[opposite] = centre[normal_axis] - PLANE_SIGN[plane] * faces.depth[index]
-        sigma[opposite] = np.hypot(faces.position_sigma[index], faces.size_sigma[index])
-    return offset, sigma, bound, plane
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """What each of N faces says of its box's planes, in the box's axes: offsets, sigmas, which ends are only bounds, (N, 6) each; the
+    plane that the face is, (N,)."""
+
+    offset: Array
+    sigma: Array
+    bound: Bools
+    face: Ints
 
 
-_Box = tuple[Array, Array, Array, Array, Bools, Bools, int]
-
-
-def _boxes_alone(faces: Faces) -> tuple[Array, Array, Bools, Bools]:
-    """Offsets, sigmas, bounds and planes seen, (N, 6) each, of boxes of one face each, in the face's own axes: `_planes_of`
-    for all of them at once."""
-    count = len(faces)
-    offset, sigma = np.full((count, 6), np.nan), np.full((count, 6), np.inf)
-    bound, seen = np.zeros((count, 6), dtype=bool), np.zeros((count, 6), dtype=bool)
-    offset[:, 5], sigma[:, 5], seen[:, 5] = 0.0, faces.position_sigma, True
+def _planes_of(faces: Faces, rotation: Array, anchor: Array) -> _Planes:
+    """For the axes (N, 3, 3) and anchors (N, 3) of the faces' boxes."""
+    relative = np.swapaxes(rotation, 1, 2) @ faces.rotation
+    row = np.arange(len(faces))
+    normal_axis = np.argmax(np.abs(relative[:, :, 2]), axis=1)
+    face = np.where(relative[row, normal_axis, 2] < 0.0, normal_axis, normal_axis + 3)
+    centre = np.einsum("nji,nj->ni", rotation, faces.centre - anchor)
+    offset, sigma = np.full((len(faces), 6), np.nan), np.full((len(faces), 6), np.inf)
+    bound = np.zeros((len(faces), 6), dtype=bool)
+    offset[row, face], sigma[row, face] = centre[row, normal_axis], faces.position_sigma
     edge_sigma = np.hypot(faces.position_sigma, faces.size_sigma / 2.0)
-    for side, hidden in ((0, 0), (3, 1), (1, 2), (4, 3)):
-        offset[:, side] = PLANE_SIGN[side] * faces.size[:, side % 3] / 2.0
-        sigma[:, side], bound[:, side] = edge_sigma, faces.hidden[:, hidden]
-    told = np.isfinite(faces.depth)
-    offset[told, 2] = -faces.depth[told]
-    sigma[told, 2] = np.hypot(faces.position_sigma, faces.size_sigma)[told]
-    return offset, sigma, bound, seen
+    for face_axis in (0, 1):
+        share = np.abs(relative[:, :, face_axis])
+        share[row, normal_axis] = -1.0
+        axis = np.argmax(share, axis=1)
+        free = np.isnan(offset[row, axis])
+        k, half = row[free], faces.size[free, face_axis] / 2.0
+        for side in (axis[free], axis[free] + 3):
+            offset[k, side] = centre[k, side % 3] + PLANE_SIGN[side] * half
+            sigma[k, side] = edge_sigma[k]
+            outward_along = PLANE_SIGN[side] * relative[k, side % 3, face_axis] > 0.0
+            bound[k, side] = faces.hidden[k, 2 * face_axis + outward_along]
+    k = np.flatnonzero(np.isfinite(faces.depth))
+    opposite = (face[k] + 3) % 6
+    offset[k, opposite] = centre[k, normal_axis[k]] - PLANE_SIGN[face[k]] * faces.depth[k]
+    sigma[k, opposite] = np.hypot(faces.position_sigma[k], faces.size_sigma[k])
+    return _Planes(offset, sigma, bound, face)
 
 
-def _box_of(faces: Faces, members: list[int]) -> _Box:
-    """Box of two or three faces."""
-    area = faces.size[members].prod(axis=1)
-    main = members[int(np.argmax(area))]
+def _axes(faces: Faces, members: list[int], main: int) -> Array:
+    """(3, 3) axes of a carton: the normals of perpendicular faces tell them better than the edges of one face."""
     rotation = faces.rotation[main]
-    anchor = faces.centre[main]
-    # The normals of perpendicular faces tell the axes better than the edges of one face.
+    if len(members) == 1:
+        return rotation
     corrected = rotation.copy()
     for index in members:
         if index != main:
             relative = rotation.T @ faces.rotation[index][:, 2]
             axis = int(np.argmax(np.abs(relative)))
             corrected[:, axis] = np.sign(relative[axis]) * faces.rotation[index][:, 2]
-    rotation = orthonormal(corrected[None])[0]
+    return orthonormal(corrected[None])[0]
+
+
+def _joined(planes: _Planes, members: list[int]) -> tuple[Array, Array, Bools, Bools]:
+    """Offsets, sigmas, bounds and planes seen, (6,) each, of a carton with several faces."""
     total, weight = np.zeros(6), np.zeros(6)
     hard_offset, seen = np.full(6, np.nan), np.zeros(6, dtype=bool)
-    bound_offset, plane_main = np.full(6, np.nan), 0
-    hard_sigma = np.full(6, np.inf)
+    bound_offset, hard_sigma = np.full(6, np.nan), np.full(6, np.inf)
     for index in members:
-        offset, sigma, bound, plane = _planes_of(faces, index, rotation, anchor)
+        offset, sigma, bound, plane = planes.offset[index], planes.sigma[index], planes.bound[index], planes.face[index]
         seen[plane] = True
         hard_offset[plane], hard_sigma[plane] = offset[plane], sigma[plane]
-        if index == main:
-            plane_main = plane
-        firm = np.isfinite(offset) & (bound < 0.5)
+        firm = np.isfinite(offset) & ~bound
         total[firm] += offset[firm] / sigma[firm] ** 2
         weight[firm] += 1.0 / sigma[firm] ** 2
-        loose = np.isfinite(offset) & (bound > 0.5)
+        loose = np.isfinite(offset) & bound
         outer = PLANE_SIGN * offset > np.where(np.isnan(bound_offset), -np.inf, PLANE_SIGN * bound_offset)
         bound_offset = np.where(loose & outer, offset, bound_offset)
     known = weight > 0.0
@@ -168,7 +161,7 @@ def _box_of(faces: Faces, members: list[int]) -> _Box:
     offset, sigma = np.where(past, bound_offset, offset), np.where(past, BOUND_SIGMA_M, sigma)
     # A face that was seen tells its plane better than the end of its neighbour's edge does.
     offset, sigma = np.where(seen, hard_offset, offset), np.where(seen, hard_sigma, sigma)
-    return rotation, anchor, offset, sigma, (~known | past) & np.isfinite(bound_offset), seen, plane_main
+    return offset, sigma, (~known | past) & np.isfinite(bound_offset), seen
 
 
 def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
@@ -180,13 +173,17 @@ def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
             np.zeros((0, 3, 3)), np.zeros((0, 3)), none, none, none > 0, none > 0, np.zeros(0, dtype=np.int64), np.zeros(0),
             np.zeros(0), np.zeros(0),
         )  # fmt: skip
-    first = np.array([members[0] for members in groups])
-    rotation, anchor = faces.rotation[first], faces.centre[first]
-    offset, sigma, bound, seen = _boxes_alone(faces.take(first))
-    face = np.full(len(groups), 5, dtype=np.int64)
+    main = np.array([members[int(np.argmax(faces.size[members].prod(axis=1)))] for members in groups])
+    rotation, anchor = np.stack([_axes(faces, *each) for each in zip(groups, main, strict=True)]), faces.centre[main]
+    box_of_face = np.zeros(len(faces), dtype=np.int64)
+    for k, members in enumerate(groups):
+        box_of_face[members] = k
+    planes = _planes_of(faces, rotation[box_of_face], anchor[box_of_face])
+    offset, sigma, bound, face = planes.offset[main], planes.sigma[main], planes.bound[main], planes.face[main]
+    seen = np.arange(6) == face[:, None]
     for k, members in enumerate(groups):
         if len(members) > 1:
-            rotation[k], anchor[k], offset[k], sigma[k], bound[k], seen[k], face[k] = _box_of(faces, members)
+            offset[k], sigma[k], bound[k], seen[k] = _joined(planes, members)
     main_sigma = np.array([faces.rotation_sigma[members].min() for members in groups])
     # Faces that agree on one carton support each other.
     confidence = np.array([1.0 - np.prod(1.0 - faces.confidence[members]) for members in groups])

@@ -14,10 +14,10 @@ from perception_scenes import CAMERA, Load, Renderer, camera_pose, wall
 from scipy.spatial.transform import Rotation
 
 import lumper_faces
-from lumper_perception.boxes import Faces, aligned, rotation_vectors, rotations
+from lumper_perception.boxes import PLANE_AXIS, PLANE_SIGN, Faces, aligned, rotation_vectors, rotations
 from lumper_perception.cloudfaces import segment
 from lumper_perception.evidence import fit_intrinsics
-from lumper_perception.hypotheses import _boxes_alone, _planes_of, boxes_of
+from lumper_perception.hypotheses import boxes_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmark"))
 from bench_perception import Score, box_ious, packed
@@ -181,14 +181,30 @@ def test_one_face_leaves_the_depth_unknown(size, yaw):
     hidden=st.lists(st.booleans(), min_size=4, max_size=4),
     depth=st.one_of(st.just(np.nan), st.floats(0.1, 0.8)),
 )
-def test_a_face_alone_tells_what_it_tells_among_others(size, vector, hidden, depth):
-    faces = faces_of_box(np.array(size), rotations(np.array([vector]))[0], np.array([4.0, 0.2, 1.0]), [0])
-    faces = replace(faces, hidden=np.array([hidden]), depth=np.array([depth]), size_sigma=np.array([0.004]))
-    offset, sigma, bound, plane = _planes_of(faces, 0, faces.rotation[0], faces.centre[0])
-    alone = _boxes_alone(faces)
-    assert np.allclose(alone[0][0], offset, atol=1e-12, equal_nan=True) and np.allclose(alone[1][0], sigma)
-    assert alone[2][0].tolist() == (bound > 0.5).tolist()
-    assert alone[3][0].tolist() == (np.arange(6) == plane).tolist()
+def test_a_face_alone_tells_its_depth_and_what_is_hidden(size, vector, hidden, depth):
+    turn = rotations(np.array([vector]))[0]
+    faces = replace(
+        faces_of_box(np.array(size), turn, np.array([4.0, 0.2, 1.0]), [0]),
+        hidden=np.array([hidden]),
+        depth=np.array([depth]),
+        size_sigma=np.array([0.004]),
+    )
+    boxes = boxes_of(faces)
+    front = int(boxes.face[0])
+    back = (front + 3) % 6
+    assert boxes.seen[0].tolist() == (np.arange(6) == front).tolist()
+    # Each side of the face, found by where it lies.
+    for side, direction, half in ((0, -1.0, 0), (1, 1.0, 0), (2, -1.0, 1), (3, 1.0, 1)):
+        outward = faces.rotation[0][:, half] * direction
+        along = PLANE_SIGN * (boxes.rotation[0].T @ outward)[PLANE_AXIS]
+        plane = int(np.argmax(along))
+        end = boxes.anchor[0] @ outward + PLANE_SIGN[plane] * boxes.offset[0, plane]
+        assert end == pytest.approx(faces.centre[0] @ outward + faces.size[0, half] / 2.0, abs=1e-9)
+        assert boxes.bound[0, plane] == hidden[side]
+        assert boxes.sigma[0, plane] == pytest.approx(np.hypot(0.002, 0.002))
+    assert boxes.sigma[0, front] == pytest.approx(0.002) and not boxes.bound[0, [front, back]].any()
+    told = abs(boxes.offset[0, back] - boxes.offset[0, front])
+    assert np.isnan(depth) == np.isnan(told) and (np.isnan(depth) or told == pytest.approx(depth))
 
 
 @settings(deadline=None, max_examples=60)
