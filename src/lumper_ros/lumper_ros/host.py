@@ -156,6 +156,10 @@ class Host:
             publisher = node.create_publisher(interfaces.resolve_type(topic.type), topic.name, qos(topic.profile))
             self._publishers[topic.name] = publisher
             self._later(node.destroy_publisher, publisher)
+        if self._priority is not None:
+            # Before all else: what is started from here on has it too, and nothing that was promised is late already.
+            done = raise_priority(self._priority)
+            self._emit(c.Emit("node.priority", f"priority: {done}", values={"priority": done}))
         if self._journal is not None:
             self._journal.open(self._publishers[journal.TOPIC].publish)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -191,9 +195,6 @@ class Host:
             kind = interfaces.resolve_type(topic.type)
             subscription = node.create_subscription(kind, topic.name, self._receive(topic.name), qos(topic.profile))
             self._later(node.destroy_subscription, subscription)
-        if self._priority is not None:
-            done = raise_priority(self._priority)
-            self._emit(c.Emit("node.priority", f"priority: {done}", values={"priority": done}))
 
     def stop(self) -> None:
         """Deactivate the core and close all endpoints. Goals that the core left open end as lost for their clients."""
