@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumper_perception.boxes import PLANE_AXIS, Array, Boxes, Ints, aligned
-from lumper_perception.track import Measurement, TrackTable
+from lumper_perception.track import Measurements, TrackTable
 
 # Half-width of how well two single planes must agree, m; beyond about twice this they are different cartons.
 PLANE_AGREEMENT_M = 0.10
@@ -27,18 +27,19 @@ class Pairs:
     offset: Array
     own_offset: Array
 
-    def measurement(self, row: int) -> Measurement:
-        """The box of pair `row`, as its track sees it."""
-        return Measurement(
-            self.boxes.rotation[row],
-            self.offset[row],
-            self.own_offset[row],
-            self.boxes.sigma[row],
-            self.boxes.bound[row],
-            self.boxes.seen[row],
-            float(self.boxes.rotation_sigma[row]),
-            float(self.boxes.confidence[row]),
-            float(self.boxes.mass[row]),
+    def measurements(self, rows: Ints) -> Measurements:
+        """The boxes of some pairs, as their tracks see them."""
+        boxes = self.boxes
+        return Measurements(
+            boxes.rotation[rows],
+            self.offset[rows],
+            self.own_offset[rows],
+            boxes.sigma[rows],
+            boxes.bound[rows],
+            boxes.seen[rows],
+            boxes.rotation_sigma[rows],
+            boxes.confidence[rows],
+            boxes.mass[rows],
         )
 
 

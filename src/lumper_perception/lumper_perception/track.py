@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lumper_perception.boxes import (
-    CONTRADICTED_M,
     PLANE_AXIS,
     PLANE_BIT,
     PLANE_SIGN,
@@ -14,25 +15,10 @@ from lumper_perception.boxes import (
     Bools,
     Boxes,
     rotation_vectors,
-    rotations,
 )
 from lumper_ros.convert import inverse
 
-# Random walk of a plane at rest (settling load), and the floor below which no filter is believed.
-PROCESS_VAR_M2PS = (0.5e-3) ** 2
-LEAST_VAR_M2 = (0.7e-3) ** 2
-PROCESS_VAR_RAD2PS = (0.5e-3) ** 2
-LEAST_VAR_RAD2 = (1.0e-3) ** 2
-# An innovation beyond 3 sigma plus this is not noise.
-SLACK_M = 0.006
-SLACK_RAD = 0.03
-CONSISTENT_AFTER = 2
-# What moves keeps its size. A face of another size was parted otherwise in this picture: so many that agree are believed.
-RESIZED_AFTER = 6
 ESTABLISHED_SEEN = 6
-# A face so far elsewhere, or turned so far, was not parted otherwise: its carton moved.
-CLEAR_M, CLEAR_TURN_RAD = 0.05, 0.10
-
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
 
 
@@ -46,10 +32,12 @@ class TrackState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """One box already expressed in a track's axes and relative to its anchor: offset, sigma, bound, seen (6,).
+class Measurements:
+    """M boxes, each already expressed in its track's axes and relative to its anchor.
 
-    own_offset: (6,) the same in the box's own axes, which are `rotation`; differs where it is turned against the track.
+    rotation (M, 3, 3): the boxes' own axes in trailer; offset (M, 6) m along the track's axes, own_offset (M, 6) along the box's
+    own, which differs where it is turned against the track; sigma (M, 6) m; bound, seen (M, 6); rotation_sigma (M,) rad;
+    confidence (M,); mass (M,) kg, NaN = unknown.
     """
 
     rotation: Array
@@ -58,9 +46,9 @@ class Measurement:
     sigma: Array
     bound: Bools
     seen: Bools
-    rotation_sigma: float
-    confidence: float
-    mass: float
+    rotation_sigma: Array
+    confidence: Array
+    mass: Array
 
 
 @dataclass(slots=True, eq=False)
@@ -109,107 +97,26 @@ class Track:
         low, high = self.bounds(assumed)
         return high - low
 
-    def update(self, z: Measurement, stamp_s: float) -> bool:
-        """Filter one measurement in. True when the carton was taken to have moved (or changed) and was set anew."""
-        elapsed_s = max(0.0, stamp_s - self.last_seen_s)
-        self.var = self.var + PROCESS_VAR_M2PS * elapsed_s
-        self.rotation_var += PROCESS_VAR_RAD2PS * elapsed_s
-        measured, known = np.isfinite(z.offset), np.isfinite(self.offset)
-        both = measured & known & ~z.bound
-        innovation = np.where(both, z.offset - self.offset, 0.0)
-        noise = np.where(both, z.sigma, 0.0)
-        firm = both & ~self.loose
-        turn = rotation_vectors((self.rotation.T @ z.rotation)[None])[0]
-        turn_rad = float(np.linalg.norm(turn))
-        limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
-        # Where a face of its own was seen, its side's end further in is the edge of what hides the rest.
-        firm &= ~(self.seen & ~z.seen & (PLANE_SIGN * innovation < -limit))
-        off = firm & (np.abs(innovation) > limit)
-        turned = turn_rad > 3.0 * np.hypot(np.sqrt(self.rotation_var), z.rotation_sigma) + SLACK_RAD
-        # It was seen to go further than this end, which then is where a face was parted, not the carton's.
-        within = both & self.loose & (PLANE_SIGN * innovation < -limit - CONTRADICTED_M)
-        strange = turned or bool((off | within).any())
-        grown = firm[:3] & firm[3:] & (np.abs(innovation[3:] - innovation[:3]) > np.maximum(limit[:3], limit[3:]))
-        shown = off & z.seen
-        in_place = not turned and not shown.any()
-        resized = bool(grown.any()) or not (off.any() or turned)
-        clearly_moved = turn_rad > CLEAR_TURN_RAD or bool((np.abs(innovation[shown]) > CLEAR_M).any())
-        self._noticed(z, stamp_s)
-        if strange and not self.id:
-            # Not yet a carton: only pictures that agree make it one.
-            self._set_anew(z)
-            self.times_seen = 1
-            return False
-        if strange:
-            self.suspect += 1
-            if self.suspect < (RESIZED_AFTER if resized and not clearly_moved else CONSISTENT_AFTER):
-                return False
-            self._set_anew(z)
-            self.suspect = 0
-            if resized and in_place:
-                self.rest()
-                return False
-            return True
-        self.suspect = 0
-        gain = np.where(firm, self.var / (self.var + noise**2 + 1e-12), 0.0)
-        self.offset = self.offset + gain * innovation
-        self.var = np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2)
-        first = measured & (~known | (self.loose & ~z.bound))
-        self.offset = np.where(first, z.offset, self.offset)
-        self.var = np.where(first, z.sigma**2, self.var)
-        self.loose = np.where(first, z.bound, self.loose)
-        self._reach(z)
-        rotation_gain = self.rotation_var / (self.rotation_var + z.rotation_sigma**2)
-        self.rotation = self.rotation @ rotations((rotation_gain * turn)[None])[0]
-        self.rotation_var = max((1.0 - rotation_gain) * self.rotation_var, LEAST_VAR_RAD2)
-        return False
-
-    def _reach(self, z: Measurement) -> None:
-        """What the places say that the box goes at least to. Of a side never seen whole, those that agree are averaged, one clearly
-        further out moves it, others say nothing. An end that two pictures running reach beyond was none: it is open again.
-        """
-        bound = z.bound & np.isfinite(z.offset) & np.isfinite(self.offset)
-        innovation = np.where(bound, z.offset - self.offset, 0.0)
-        noise = np.where(bound, z.sigma, 1.0)
-        limit = 3.0 * np.sqrt(self.var + noise**2) + SLACK_M
-        near = bound & self.loose & (np.abs(innovation) < limit)
-        gain = np.where(near, self.var / (self.var + noise**2), 0.0)
-        further = bound & self.loose & (PLANE_SIGN * innovation >= limit)
-        past = bound & ~self.loose & (PLANE_SIGN * innovation > limit + CONTRADICTED_M)
-        self.exceeded = self.exceeded + 1 if past.any() else 0
-        if self.exceeded >= CONSISTENT_AFTER:
-            self.exceeded = 0
-            self.loose = self.loose | past
-            self.rest_offset = np.where(past, z.offset, self.rest_offset)
-            further |= past
-        self.offset = np.where(further, z.offset, self.offset + gain * innovation)
-        self.var = np.where(further, noise**2, np.maximum((1.0 - gain) * self.var, LEAST_VAR_M2))
-
-    def _set_anew(self, z: Measurement) -> None:
-        measured, known = np.isfinite(z.own_offset), np.isfinite(self.offset)
-        both = measured & known & ~z.bound
+    def set_anew(self, z: Measurements, row: int) -> None:
+        """Where the box is measured now is where it is; what is not measured of it moves along where that is known."""
+        own, bound = z.own_offset[row], z.bound[row]
+        measured, known = np.isfinite(own), np.isfinite(self.offset)
+        both = measured & known & ~bound
         for axis in range(3):
             low, high = axis, axis + 3
             if both[low] != both[high]:
                 # One side was seen to move: the other goes with it, unless it was measured itself.
                 # The end of another face, where both ends were known, tells of the size.
                 seen_side, other = (low, high) if both[low] else (high, low)
-                tells_place = z.seen[seen_side] or self.loose[other]
-                if tells_place and known[other] and not (measured[other] and not z.bound[other]):
-                    self.offset[other] += z.own_offset[seen_side] - self.offset[seen_side]
-        take = measured & ~z.bound
-        self.offset = np.where(take, z.own_offset, self.offset)
-        self.var = np.where(take, z.sigma**2, self.var + 1e-4)
+                tells_place = z.seen[row, seen_side] or self.loose[other]
+                if tells_place and known[other] and not (measured[other] and not bound[other]):
+                    self.offset[other] += own[seen_side] - self.offset[seen_side]
+        take = measured & ~bound
+        self.offset = np.where(take, own, self.offset)
+        self.var = np.where(take, z.sigma[row] ** 2, self.var + 1e-4)
         self.loose = np.where(take, False, self.loose)
-        self.rotation = z.rotation
-        self.rotation_var = z.rotation_sigma**2
-
-    def _noticed(self, z: Measurement, stamp_s: float) -> None:
-        self.seen = self.seen | z.seen
-        self.visible_now = int(PLANE_BIT[z.seen].sum())
-        if np.isfinite(z.mass):
-            self.mass = z.mass
-        self.seen_again(stamp_s, z.confidence)
+        self.rotation = z.rotation[row]
+        self.rotation_var = float(z.rotation_sigma[row]) ** 2
 
     def seen_again(self, stamp_s: float, confidence: float) -> None:
         """Count a sighting, without touching the geometry."""
@@ -402,6 +309,11 @@ def _room_over_floor(low: Array, high: Array, known: Bools, rotation: Array, anc
     return np.where(tilted, near_m / np.where(tilted, fall, 1.0), np.inf)
 
 
+def rows_of(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """What np.stack makes of one or more arrays of the same shape, in a quarter of its time."""
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
 def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
     """Arrays of these tracks."""
     if not tracks:
@@ -409,10 +321,10 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
         return TrackTable(
             np.zeros((0, 3, 3)), empty, empty, empty, np.zeros((0, 6)), *(np.zeros((0, 6), dtype=bool),) * 3
         )
-    rotation = np.stack([t.rotation for t in tracks])
-    anchor = np.stack([t.anchor for t in tracks])
-    raw = np.stack([t.offset for t in tracks])
-    loose = np.stack([t.loose for t in tracks])
+    rotation = rows_of([t.rotation for t in tracks])
+    anchor = rows_of([t.anchor for t in tracks])
+    raw = rows_of([t.offset for t in tracks])
+    loose = rows_of([t.loose for t in tracks])
     known = np.isfinite(raw)
     filled = filled_planes(raw, loose, rotation, anchor, assumed)
     low, high = filled[:, :3], filled[:, 3:]
@@ -424,5 +336,5 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
         np.concatenate([low, high], axis=1),
         known,
         loose,
-        np.stack([t.seen for t in tracks]),
+        rows_of([t.seen for t in tracks]),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
+from lumper_perception.filtering import update
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Assumed, Track, TrackState, TrackTable, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
@@ -117,14 +118,12 @@ class Tracker:
         touched: Mapping[int, float],
         report: Report,
     ) -> None:
-        for _, index, row in matches:
-            track = free[index]
-            moved = track.update(pairs.measurement(row), stamp_s)
-            allowance = touched.get(track.id, 0.0)
-            if not track.id:
-                continue
+        tracks = [free[index] for _, index, _ in matches]
+        rows = np.array([row for _, _, row in matches], dtype=np.int64)
+        for track, moved in zip(tracks, update(tracks, pairs.measurements(rows), stamp_s), strict=True):
             if not moved:
                 continue
+            allowance = touched.get(track.id, 0.0)
             shift_m, turn_rad = track.displacement()
             if shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad:
                 if track.established() and (

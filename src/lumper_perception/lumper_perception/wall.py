@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from geometry_msgs.msg import Pose
 from lumper_msgs.msg import Box, Carton, Wall
 from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import AXIS_BIT, PLANE_BIT, Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
 from lumper_perception.track import Assumed, Track, TrackState, stacked
-from lumper_ros.convert import to_point, to_quaternion, to_time, to_vector3
+from lumper_ros.convert import to_point, to_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +192,11 @@ class WallBook:
         carton = Carton()
         carton.id = track.id
         carton.state = _state(track, floor)
-        carton.pose = Pose(position=to_point(centre), orientation=to_quaternion(quaternion))
-        carton.size_m = to_vector3(size)
+        # Filled in place: the message is made with all its parts, and making them again costs half of it all.
+        place, turned, extent = carton.pose.position, carton.pose.orientation, carton.size_m
+        place.x, place.y, place.z = centre
+        turned.x, turned.y, turned.z, turned.w = quaternion
+        extent.x, extent.y, extent.z = size
         carton.size_unknown = unknown
         turn = math.sqrt(track.rotation_var)
         carton.pose_sigma = [*across, turn, turn, turn]

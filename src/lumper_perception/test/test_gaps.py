@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from lumper_perception.filtering import CONSISTENT_AFTER, RESIZED_AFTER, update
 from lumper_perception.relations import HIDDEN_MAX_M, closed_gaps
-from lumper_perception.track import CONSISTENT_AFTER, RESIZED_AFTER, Assumed, Measurement, Track, filled_planes
+from lumper_perception.track import Assumed, Measurements, Track, filled_planes
 
 
 def column(gap_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,17 +83,20 @@ def test_a_ledge_is_no_depth() -> None:
     assert deep[0, 3] == pytest.approx(0.54), "a bound beyond the assumption counts"
 
 
-def seen(depth_m: float, bound: bool) -> Measurement:
+def seen(depth_m: float, bound: bool) -> Measurements:
     """A carton's front and 0 … depth_m of its top, from above."""
     offset = np.array([0.0, -0.12, -0.3, depth_m, 0.12, 0.0])
     ends, faces = np.zeros(6, dtype=bool), np.array([True, False, False, False, False, True])
     ends[3] = bound
-    return Measurement(np.eye(3), offset, offset, np.full(6, 0.003), ends, faces, 0.01, 0.9, np.nan)
+    return Measurements(
+        np.eye(3)[None], offset[None], offset[None], np.full((1, 6), 0.003), ends[None], faces[None],
+        np.full(1, 0.01), np.full(1, 0.9), np.full(1, np.nan),
+    )  # fmt: skip
 
 
-def track_of(z: Measurement) -> Track:
+def track_of(z: Measurements) -> Track:
     return Track(
-        np.eye(3), np.array([6.0, 0.0, 0.5]), z.offset.copy(), z.sigma**2, z.bound.copy(), z.seen.copy(),
+        np.eye(3), np.array([6.0, 0.0, 0.5]), z.offset[0].copy(), z.sigma[0] ** 2, z.bound[0].copy(), z.seen[0].copy(),
         1e-4, 0.9, np.nan, 0.0, 0.0, id=3,
     )  # fmt: skip
 
@@ -102,15 +106,15 @@ def test_what_hides_the_front_of_a_side_moves_no_carton(hidden_m: float, ends: b
     """The arm stands before a carton whose front was seen: of its top only what lies further in is left."""
     whole, rest = seen(0.3, bound=False), seen(0.3, bound=False)
     track = track_of(whole)
-    rest.offset[0] = hidden_m
-    rest.seen[0] = False
-    rest.bound[3] = ends
+    rest.offset[0, 0] = hidden_m
+    rest.seen[0, 0] = False
+    rest.bound[0, 3] = ends
     for k in range(2 * RESIZED_AFTER):
-        assert not track.update(rest, 0.2 * (k + 1))
+        assert update([track], rest, 0.2 * (k + 1)) == [False]
     assert track.offset[[0, 3]] == pytest.approx([0.0, 0.3], abs=1e-6)
     away = whole.offset + np.array([0.1, 0.0, 0.0, 0.1, 0.0, 0.0])
     moved = replace(whole, offset=away, own_offset=away)
-    answers = [track.update(moved, 5.0 + 0.2 * k) for k in range(CONSISTENT_AFTER)]
+    answers = [update([track], moved, 5.0 + 0.2 * k)[0] for k in range(CONSISTENT_AFTER)]
     assert answers[-1], "a front that is seen elsewhere did move"
 
 
@@ -119,11 +123,11 @@ def test_an_end_that_is_seen_to_go_on_is_open_again(short_m: float, long_m: floa
     track = track_of(seen(short_m, bound=False))
     for k in range(CONSISTENT_AFTER):
         assert track.offset[3] == pytest.approx(short_m) and not track.loose[3]
-        assert not track.update(seen(long_m, bound=True), 0.2 * (k + 1)), "it grew, it did not move"
+        assert update([track], seen(long_m, bound=True), 0.2 * (k + 1)) == [False], "it grew, it did not move"
     assert track.offset[3] == pytest.approx(long_m) and track.loose[3]
     for k in range(RESIZED_AFTER):
         assert track.offset[3] == pytest.approx(long_m), "one picture parted wrongly says nothing"
-        assert not track.update(seen(short_m, bound=False), 1.0 + 0.2 * k)
+        assert update([track], seen(short_m, bound=False), 1.0 + 0.2 * k) == [False]
     assert track.offset[3] == pytest.approx(short_m, abs=0.01) and not track.loose[3], "so many are believed"
 
 
