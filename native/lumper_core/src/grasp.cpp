@@ -10,6 +10,7 @@ namespace {
 constexpr double kFacing = 0.9;  // cosine between a face's normal and the direction it counts for
 constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;       // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kCupShare = 0.8;         // of a zone's width and height its cups cover
 constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
 constexpr double kCorridor_m = 0.60;      // in front of a face, as deep as a carton that stands out beside it
@@ -328,9 +329,16 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
           const double tipping = (weight * std::hypot(off.x(), off.y()) + carry * std::abs(off.z())) / radius;
           use = (weight + carry + tipping) / (held * gripper_.zone_force_n);
         } else {
-          const double tip = weight * std::abs((centre_of_mass - zone_centre).dot(z));
-          const double shear =
-              std::hypot(weight + 0.5 * carry, carry) / (held * gripper_.zone_force_n * gripper_.shear_friction);
+          const Vec3 off = centre_of_mass - zone_centre;
+          const double tip = weight * std::abs(off.dot(z));
+          // A load that hangs beside the cups twists them too, with their mean distance from their centre as its lever.
+          double around = kCupShare * (cell_w + cell_h) / 6.0;
+          for (const Vec3& zone : held_centres) {
+            around += (zone - zone_centre).norm() / held;
+          }
+          const double twist = weight * std::abs(z.cross(off).z()) / around;
+          const double shear = (std::hypot(weight + 0.5 * carry, carry) + twist) /
+                               (held * gripper_.zone_force_n * gripper_.shear_friction);
           // Sliding loads all cups, tipping the upper ones: they add as in an elliptical interaction.
           use = std::hypot(shear, tip / std::max(1e-6, gripper_.zone_force_n * lever));
         }

@@ -11,7 +11,7 @@ from lumper_motion.active import STAGE_NAMES, Held
 from lumper_motion.drive import ARM
 from lumper_motion.grip import GRIPPER
 from lumper_motion.intake import KINDS, read_goal
-from lumper_motion.journal import Journal, Record
+from lumper_motion.journal import KIND, REFUSAL_KIND, Journal, Record
 from lumper_motion.outcomes import EXECUTE, finish
 from lumper_motion.parameters import MotionParameters
 from lumper_motion.permit import Door, Permission, Permit, PermitRules
@@ -78,12 +78,14 @@ class MotionBroker(Core):
         self._published: tuple[Any, ...] = ()
         self._diagnosed: dict[str, tuple[int, str]] = {}
         self._drops: dict[str, int] = {}
+        self._refusals: list[Effect] = []
+        self._telling: list[FinishGoal] = []  # of the last step
 
     # --- life ---
 
     def restore(self, records: Mapping[str, Mapping[str, Any]], now: Now) -> Effects:
         self._begin()
-        self._journal.restore(records.get("request", {}))
+        self._journal.restore(records.get(KIND, {}), records.get(REFUSAL_KIND, {}))
         self._number = self._journal.last_number
         self._unknown = self._journal.open_records()
         life = int(records.get("life", {}).get("life", {}).get("number", 0)) + 1
@@ -104,7 +106,10 @@ class MotionBroker(Core):
     def _flush(self, now: Now) -> list[Effect]:
         runner = self._runner
         out, last = runner.out, runner.last
-        runner.out, runner.last = [], []
+        # Refusals at the very end: a stop does not wait for the disk on their account.
+        last = [*last, *self._refusals]
+        self._telling = [effect for effect in self._refusals if isinstance(effect, FinishGoal)]
+        runner.out, runner.last, self._refusals = [], [], []
         self._dispatched, runner.dispatching = runner.dispatching, False
         self._publish_state(out, now)
         return out + last
@@ -206,11 +211,22 @@ class MotionBroker(Core):
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
         self._rewriting, self._rewritten_s = False, now.steady_s
+        # What follows a failed record was dropped, refusals among it: they moved nothing, and are told all the same.
+        self._runner.out += self._telling[self._told_before(kind, key) :]
+        if kind == REFUSAL_KIND:
+            self._journal.refusal_failed(key)
+            self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
+            return self._flush(now)
         if self._dispatched:
             self._door.stayed()
         self._runner.persist_failed(key, error, self._dispatched, now)
         self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
         return self._flush(now)
+
+    def _told_before(self, kind: str, key: str) -> int:
+        """How many of the last step's refusals had left when this record failed."""
+        told = [effect.goal_id for effect in self._telling]
+        return told.index(key) if kind == REFUSAL_KIND and key in told else 0
 
     # --- requests ---
 
@@ -229,13 +245,12 @@ class MotionBroker(Core):
         if (active is not None and active.request.request_id == goal_id) or any(
             request.request_id == goal_id for request in self._queue
         ):
-            self._refuse(
-                goal_id, Refusal(C.DUPLICATE_IN_FLIGHT, "this id is being executed: wait for its result"), False
-            )
+            text = "this id is being executed: wait for its result"
+            self._runner.out.append(self._refused(goal_id, C.DUPLICATE_IN_FLIGHT, text))
             return self._flush(now)
         before = self._journal.refusal(goal_id)
         if before is not None:
-            self._refuse(goal_id, Refusal(*before), False)
+            self._runner.out.append(self._refused(goal_id, before.code, before.text))
             return self._flush(now)
         self._admit(goal_id, goal, now)
         return self._flush(now)
@@ -244,7 +259,9 @@ class MotionBroker(Core):
         read = read_goal(goal, goal_id, self._number + 1, now.ros_s, self._robot, self._trailer, self._p)
         refusal = read if isinstance(read, Refusal) else self._unfit(read, now)
         if refusal is not None:
-            self._refuse(goal_id, refusal, True)
+            passing = isinstance(read, Request)
+            self._refusals += self._journal.refuse(goal_id, refusal.code, refusal.text, passing, now.steady_s)
+            self._refusals.append(self._refused(goal_id, refusal.code, refusal.text))
             return
         assert isinstance(read, Request)
         self._number += 1
@@ -285,21 +302,17 @@ class MotionBroker(Core):
             self._drop(lowest, C.QUEUE_FULL, "a request of higher priority took the last place", now)
         return None
 
-    def _refuse(self, goal_id: str, refusal: Refusal, remember: bool) -> None:
-        if remember:
-            self._journal.refuse(goal_id, refusal.code, refusal.text)
-        result = ExecuteMotion.Result(
-            outcome=OutcomeCode(code=refusal.code), text=refusal.text, holding_carton=self._senses.holds()
-        )
-        self._runner.out.append(FinishGoal(EXECUTE, goal_id, GoalStatus.ABORTED, result))
+    def _refused(self, goal_id: str, code: int, text: str, status: GoalStatus = GoalStatus.ABORTED) -> FinishGoal:
+        """The result message of a request that was not begun."""
+        result = ExecuteMotion.Result(outcome=OutcomeCode(code=code), text=text, holding_carton=self._senses.holds())
+        return FinishGoal(EXECUTE, goal_id, status, result)
 
     def _drop(self, request: Request, code: int, text: str, now: Now) -> None:
         """End a request that waited; it is out of the queue already."""
         after(State.QUEUED, Happening.DROPPED)
-        self._journal.refuse(request.request_id, code, text)
-        result = ExecuteMotion.Result(outcome=OutcomeCode(code=code), text=text, holding_carton=self._senses.holds())
         status = GoalStatus.CANCELED if code == C.CANCELLED else GoalStatus.ABORTED
-        self._runner.out.append(FinishGoal(EXECUTE, request.request_id, status, result))
+        self._refusals += self._journal.refuse(request.request_id, code, text, True, now.steady_s)
+        self._refusals.append(self._refused(request.request_id, code, text, status))
         kind = KINDS[request.kind]
         self._runner.out.append(
             Emit(

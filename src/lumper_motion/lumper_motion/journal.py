@@ -1,9 +1,10 @@
 """The memory of requests: what was begun, what came of it. Bounded; on disk through Persist, so that a death loses nothing.
 
-A record is written before anything moves because of it. Only requests that were begun are on disk; refusals, which
-moved nothing, are remembered in memory.
+A record is written before anything moves because of it. A refusal moved nothing; it is on disk only where the same request might
+be taken at another time, so that an ended request is never begun by the next life.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,9 @@ from typing import Any
 
 from lumper_ros.core import Effect, Persist
 
-KIND = "request"
+KIND, REFUSAL_KIND = "request", "refusal"
+# Each costs the event loop a synchronous write: a flood of refused requests is answered from memory alone.
+REFUSALS_WRITTEN_PER_S = 8
 
 
 @dataclass(slots=True)
@@ -33,6 +36,15 @@ class Record:
     load: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a request was told that was never begun. `number`: in the order of telling."""
+
+    number: int
+    code: int
+    text: str
+
+
 class Journal:
     """Outcomes by request id."""
 
@@ -40,12 +52,19 @@ class Journal:
         self._size = size
         self._refusals_size = refusals_size
         self._records: OrderedDict[str, Record] = OrderedDict()
-        self._refusals: OrderedDict[str, tuple[int, str]] = OrderedDict()
-        self._unwritten: set[str] = set()  # outcomes told that the disk did not take
+        self._refusals: OrderedDict[str, Refused] = OrderedDict()
+        self._on_disk: set[str] = set()  # refusals
+        self._second_s, self._in_second = -math.inf, 0
+        self._unwritten: set[str] = set()  # outcomes and refusals told that the disk did not take
         self.last_number = 0
 
-    def restore(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+    def restore(
+        self, records: Mapping[str, Mapping[str, Any]], refusals: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Take what was on disk, oldest first."""
+        for key, value in sorted((refusals or {}).items(), key=lambda item: int(item[1]["number"])):
+            self._refusals[key] = Refused(**value)
+            self._on_disk.add(key)
         for key, value in sorted(records.items(), key=lambda item: int(item[1]["number"])):
             data = dict(value)
             data["stages"] = [(str(name), float(duration)) for name, duration in data["stages"]]
@@ -63,13 +82,38 @@ class Journal:
     def find(self, request_id: str) -> Record | None:
         return self._records.get(request_id)
 
-    def refusal(self, request_id: str) -> tuple[int, str] | None:
+    def refusal(self, request_id: str) -> Refused | None:
         return self._refusals.get(request_id)
 
-    def refuse(self, request_id: str, code: int, text: str) -> None:
-        self._refusals[request_id] = (code, text)
+    def refuse(self, request_id: str, code: int, text: str, passing: bool, now_s: float) -> list[Effect]:
+        """Remember a refusal.
+
+        Args:
+            passing: at another time the same request might be taken.
+            now_s: steady time.
+
+        Returns:
+            Effects that put it on disk, to be carried out before it is told.
+        """
+        newest = next(reversed(self._refusals.values()), None)
+        number = 1 if newest is None else newest.number + 1
+        refused = self._refusals[request_id] = Refused(number, code, text)
+        effects: list[Effect] = []
+        if passing and self._may_write(now_s):
+            self._on_disk.add(request_id)
+            effects.append(Persist(REFUSAL_KIND, request_id, asdict(refused)))
         while len(self._refusals) > self._refusals_size:
-            self._refusals.popitem(last=False)
+            oldest, _ = self._refusals.popitem(last=False)
+            if oldest in self._on_disk:
+                self._on_disk.discard(oldest)
+                effects.append(Persist(REFUSAL_KIND, oldest, None))
+        return effects
+
+    def _may_write(self, now_s: float) -> bool:
+        if now_s - self._second_s >= 1.0:
+            self._second_s, self._in_second = now_s, 0
+        self._in_second += 1
+        return self._in_second <= REFUSALS_WRITTEN_PER_S
 
     def write(self, request_id: str, record: Record) -> list[Effect]:
         """Effects that put the record on disk; the oldest ended ones leave it when there are too many."""
@@ -92,11 +136,20 @@ class Journal:
         self._unwritten.add(request_id)
         return record if first else None
 
+    def refusal_failed(self, request_id: str) -> None:
+        """A refusal could not be written."""
+        if request_id in self._refusals:
+            self._unwritten.add(request_id)
+
     def again(self) -> list[Effect]:
-        """Effects that write the outcomes once more that the disk did not take. They belong last: a failure drops nothing."""
-        return [
-            Persist(KIND, key, asdict(self._records[key])) for key in sorted(self._unwritten) if key in self._records
-        ]
+        """Effects that write once more what the disk did not take. They belong last: a failure drops nothing."""
+        effects: list[Effect] = []
+        for key in sorted(self._unwritten):
+            if key in self._records:
+                effects.append(Persist(KIND, key, asdict(self._records[key])))
+            elif key in self._refusals:
+                effects.append(Persist(REFUSAL_KIND, key, asdict(self._refusals[key])))
+        return effects
 
     def written(self) -> None:
         """The effects of `again` went through."""

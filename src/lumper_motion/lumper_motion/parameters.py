@@ -28,7 +28,7 @@ class MotionParameters:
     # requests
     queue_size: int = parameter(16, low=1, high=1000, doc="requests waiting at most; more are refused")
     journal_size: int = parameter(2000, low=10, high=100000, doc="outcomes of executed requests kept on disk")
-    refusals_size: int = parameter(5000, low=10, high=100000, doc="outcomes of refused requests kept in memory")
+    refusals_size: int = parameter(5000, low=10, high=100000, doc="outcomes of refused requests kept")
     wall_max_age_s: float = parameter(60.0, low=1.0, high=3600.0, doc="a wall version superseded longer ago is refused")
     carton_moved_m: float = parameter(
         0.04, low=0.005, high=0.5, doc="a target carton that moved further since the named wall is not picked"

@@ -8,6 +8,7 @@ from harness import World, carton, pick_of, wall_of
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 
+from lumper_motion.journal import REFUSALS_WRITTEN_PER_S
 from lumper_ros import core as c
 from lumper_ros.convert import matrix
 
@@ -183,6 +184,105 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later() -> None:
     world.run(2.5)
     assert world.store["request"][request]["outcome"] == C.NONE
     assert request not in world.results, "the outcome was told twice"
+
+
+def refused_for_now(world: World) -> tuple[Any, str]:
+    """A goal, and its id, that are refused only because there is no permit."""
+    world.permit = False
+    world.run(0.3)
+    goal = world.goal(G.SCAN)
+    request = world.send(goal)
+    assert world.code(request) == C.NOT_PERMITTED
+    return goal, request
+
+
+def test_a_refused_request_is_not_begun_by_the_next_life() -> None:
+    world = built()
+    goal, request = refused_for_now(world)
+    told, sent = world.results.pop(request), len(world.sent)
+    world.kill()
+    world.permit = True
+    world.boot()
+    world.send(goal, request)
+    assert world.results[request][1] == told[1], "its client was told that it had ended"
+    world.run(1.0)
+    assert len(world.sent) == sent
+    assert world.ask(world.goal(G.SCAN)) == C.NONE, "another one is"
+
+
+def test_a_request_dropped_from_the_queue_is_not_begun_by_the_next_life() -> None:
+    world = built()
+    goals = [world.goal(G.SCAN), world.goal(G.HOME)]
+    first, second = (world.send(goal) for goal in goals)
+    world.run(0.3)
+    world.permit = False
+    world.run(1.0)
+    assert [world.code(first), world.code(second)] == [C.STOPPED_BY_SAFETY, C.NOT_PERMITTED]
+    world.kill()
+    world.permit = True
+    world.boot()
+    sent = len(world.sent)
+    for goal, request in zip(goals, (first, second), strict=True):
+        world.send(goal, request)
+    assert [world.code(first), world.code(second)] == [C.STOPPED_BY_SAFETY, C.NOT_PERMITTED]
+    assert len(world.sent) == sent
+
+
+def test_what_can_never_be_taken_costs_no_write() -> None:
+    world = built()
+    assert world.ask(world.goal(77)) == C.MALFORMED
+    assert not world.store.get("refusal")
+
+
+def test_a_flood_of_refused_requests_is_answered_from_memory() -> None:
+    world = World({"refusals_size": 10}).boot()
+    world.permit = False
+    world.run(0.3)
+    for _ in range(5):
+        ids = [world.send(world.goal(G.SCAN)) for _ in range(100)]
+        assert all(world.code(request) == C.NOT_PERMITTED for request in ids)
+        assert len(world.store.get("refusal", {})) <= REFUSALS_WRITTEN_PER_S
+        world.run(1.0)
+    assert world.code(ids[0]) == C.NOT_PERMITTED
+
+
+def test_a_refusal_that_cannot_be_written_is_told_and_written_later() -> None:
+    world = built()
+    failing(world, lambda effect: effect.kind == "refusal")
+    _, request = refused_for_now(world)
+    assert not world.store.get("refusal")
+    told = dict(world.results)
+    world.after_effect = lambda effect: True
+    world.results.clear()
+    world.run(2.5)
+    assert world.store["refusal"][request]["code"] == told[request][1].outcome.code
+    assert request not in world.results, "it was told twice"
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_whichever_refusal_the_disk_does_not_take_each_is_told_once(place: int) -> None:
+    """What follows a failed record is dropped by the host: other refusals of the same moment may be among it."""
+    world = built()
+    requests = [world.send(world.goal(G.SCAN)) for _ in range(4)]
+    world.run(0.3)
+    written: list[str] = []
+
+    def third(effect: c.Persist) -> bool:
+        written.append(effect.key)
+        return effect.kind == "refusal" and len({key for key in written if key in requests[1:]}) == place + 1
+
+    failing(world, third)
+    told: list[str] = []
+    after = world.after_effect
+
+    def count(effect: c.Effect) -> bool:
+        told.extend([effect.goal_id] if isinstance(effect, c.FinishGoal) else [])
+        return after(effect)
+
+    world.after_effect = count
+    world.permit = False
+    world.run(1.5)
+    assert sorted(told) == sorted(requests)
 
 
 def test_stage_that_cannot_be_noted_stops_the_motion_under_way() -> None:
