@@ -32,8 +32,9 @@ SEARCH_SHARE = 0.7
 CORNERS_RAD = (0.25, 0.08, 0.02, 0.004)
 # An arm that stands too near something may leave it over this much of its path.
 ESCAPE_RAD = 0.35
-# So far it steps off first, where that is enough.
+# So far it steps off, or rises, first, where that is enough.
 STEPS_CLEAR_M = (0.05, 0.12)
+RISES_CLEAR_M = (0.25, 0.45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +214,15 @@ class FreeMotion:
     def _step_clear(self, start: Array, checker: CollisionChecker) -> Array | None:
         """(n, 6) short tool line to a configuration that is free, from one that is too near something."""
         tool = self._kinematics.tool(start)[0]
-        # Away from a side wall, which a load may stand next to all along the way out.
-        beside = [moved(tool, np.array([0.0, side, 0.0])) for side in (-0.06, 0.06)]
+        # Away from a side wall, which a load may stand next to all along the way out; out of a gap it must come up first.
+        beside = [moved(tool, np.array([0.0, side, 0.0])) for side in (-0.06, 0.06, -0.03, 0.03)]
         near = [
             end
             for far_m in STEPS_CLEAR_M
             for end in (moved(tool, np.array([-far_m, 0.0, 0.0])), along_tool(tool, -far_m), raised(tool, far_m))
         ] + beside
-        for end in [*near, *(raised(along_tool(way, -0.15), 0.04) for way in near), raised(tool, 0.25)]:
+        ways_up = [raised(way, rise_m) for rise_m in RISES_CLEAR_M for way in (tool, *beside)]
+        for end in [*near, *(raised(along_tool(way, -0.15), 0.04) for way in near), *ways_up]:
             joints = self._kinematics.tool_line(straight_tools(tool, end), start)
             if joints is not None and checker.free(joints[-1]):
                 return joints

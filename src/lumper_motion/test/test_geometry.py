@@ -6,17 +6,20 @@ from itertools import pairwise
 import coal
 import numpy as np
 import pytest
-from harness import CONFIG, carton, pick_of, wall_of
+from harness import CONFIG, carton, parameters, pick_of, wall_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from lumper_msgs.msg import PlannedPick
 
 from lumper_motion.collision import Closeness, CollisionChecker
 from lumper_motion.follow import Follower
 from lumper_motion.kinematics import LIMIT_MARGIN_RAD, ArmKinematics, straight_tools
 from lumper_motion.obstacles import Load, Obstacle, base_obstacles, trailer_obstacles
 from lumper_motion.path import Leg, check_path, line, make_path
+from lumper_motion.requests import Pick
 from lumper_motion.search import SearchError, search
-from lumper_motion.timing import Limits, optimal_profile, profile_times, time_path
+from lumper_motion.stages import KnownCarton, Snapshot, StagePlanner
+from lumper_motion.timing import Limits, Trajectory, optimal_profile, profile_times, time_path
 from lumper_motion.tools import moved
 from lumper_ros.convert import matrix, seconds
 from lumper_ros.robot import load_robot, load_trailer
@@ -296,3 +299,31 @@ def test_search_goes_round_is_repeatable_and_keeps_its_budget() -> None:
 def test_grasp_helpers_face_the_carton() -> None:
     message = pick_of(carton(1, 4.0, 0.0, 1.0, (0.5, 0.4, 0.3)))
     assert math.isclose(message.grasp_pose.position.x, 3.75)
+
+
+@given(wall_gap=st.floats(0.003, 0.018), gap=st.floats(0.004, 0.05), tall_m=st.floats(0.35, 0.6))
+@settings(max_examples=25, deadline=None)
+def test_a_load_held_by_its_top_in_a_gap_at_the_side_wall_is_taken_out_of_it(
+    wall_gap: float, gap: float, tall_m: float
+) -> None:
+    """Nearer than the margin to the wall, with a neighbour too near to step aside: up first."""
+    size = (0.30, 0.40, 0.35)  # across, along, down: in tool0
+    tool = np.array([[0.0, 1.0, 0.0, 1.75], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.62], [0.0, 0.0, 0.0, 1.0]])
+    middle_y = -TRAILER.width_m / 2 + wall_gap + size[0] / 2
+    # The pad is wider than the load: it is held beside its middle.
+    load_in_tool = np.eye(4)
+    load_in_tool[:3, 3] = (-0.08, 0.0, size[2] / 2)
+    tool[1, 3] = middle_y + 0.08
+    neighbour = np.eye(4)
+    neighbour[:3, 3] = (1.75, middle_y + size[0] / 2 + gap + 0.15, tall_m / 2)
+    planner = StagePlanner(ROBOT, TRAILER, parameters())
+    start = planner.kinematics.solutions(tool, ROBOT.poses["home"])[0]
+    load = Load((7,), load_in_tool, size, 6.0, 0b111111)
+    place = np.diag([1.0, -1.0, -1.0, 1.0])
+    place[2, 3] = size[2] / 2
+    pick = Pick(
+        (7,), PlannedPick.STROKE_TOP_PICK, tool, 0b111111, np.array([0.0, 0.0, 0.1]), 0.1, 0.0, 0.6, place, size, load_in_tool, 6.0
+    )  # fmt: skip
+    known = (KnownCarton(8, neighbour, (0.4, 0.3, tall_m)),)
+    motion = planner.place(Snapshot(start, np.eye(4), known, 1, load), pick)
+    assert isinstance(motion, Trajectory), motion.text
