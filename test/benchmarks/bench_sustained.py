@@ -34,7 +34,7 @@ from lumper_ros.convert import seconds, to_time  # noqa: E402
 from lumper_ros.interfaces import TOPICS  # noqa: E402
 from lumper_ros.qos import qos  # noqa: E402
 
-RATE_HZ = 15.5
+RATE_HZ = 20.0
 CAMERA_SILENT = [3.0]
 WARM_S = 20.0
 

@@ -107,6 +107,8 @@ KINDS: dict[str, tuple[int, Draw]] = {
     "resend": (4, _any("resend", 0.5, ("",), 3)),
 }  # fmt: skip
 WORST_S = 12.0  # nothing lasts longer
+# A time server was found: every clock is set ahead, for good. Back it must not be set under running nodes: docs/faults.md.
+clock_set = _window("clock_set", ("",), 0.0, 4000.0, 0.1)
 
 
 def draw(seed: int, count: int, until_s: float) -> list[Fault]:
@@ -131,6 +133,7 @@ class Injector:
         self._permit: SafetyState | None = None  # the last that permitted motion
         self._sequence = 0  # of the newest
         self._request: c.SendGoal | None = None  # the planner's last to the broker
+        self._ahead_s = 0.0  # by what all clocks were set
 
     @property
     def world(self) -> LightWorld:
@@ -183,14 +186,17 @@ class Injector:
                 rng = random.Random(f"{fault}")
                 self._transport.open(Window(Trouble(fault.kind), fault.target, fault.amount, end_s, rng))
             case "skew":
-                graph.skew(fault.target, system_offset_s=fault.amount)
-                graph.at(end_s, lambda: graph.skew(fault.target))
+                graph.skew(fault.target, system_offset_s=self._ahead_s + fault.amount)
+                graph.at(end_s, self._set_right, fault.target)
             case "drift":
-                graph.skew(fault.target, steady_drift=fault.amount)
-                graph.at(end_s, lambda: graph.skew(fault.target))
+                graph.skew(fault.target, steady_drift=fault.amount, system_offset_s=self._ahead_s)
+                graph.at(end_s, self._set_right, fault.target)
             case "clock_step":
-                self._step_clocks(fault.amount)
-                graph.at(end_s, self._step_clocks, 0.0)
+                self._step_clocks(self._ahead_s + fault.amount)
+                graph.at(end_s, lambda: self._step_clocks(self._ahead_s))
+            case "clock_set":
+                self._ahead_s += fault.amount
+                self._step_clocks(self._ahead_s)
             case "spoil":
                 world.spoil[fault.target] = SPOILERS[fault.choice]
                 graph.at(end_s, lambda: world.spoil.pop(fault.target, None))
@@ -261,6 +267,9 @@ class Injector:
     def _thaw(self, node: str, life: int) -> None:
         if self._graph.life(node) == life and self._graph.frozen(node):
             self._graph.thaw(node)
+
+    def _set_right(self, node: str) -> None:
+        self._graph.skew(node, system_offset_s=self._ahead_s)
 
     def _step_clocks(self, offset_s: float) -> None:
         for node in (*NODES, SIM):

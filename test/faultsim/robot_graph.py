@@ -28,7 +28,7 @@ from lumper_ros.convert import to_time
 from lumper_ros.interfaces import BROKER, DEMO, PERCEPTION, PLANNER, SAFETY, SIM, STATE
 from lumper_ros.parameters import from_mapping
 from lumper_ros.robot import Robot, Trailer, load_robot, load_trailer
-from lumper_ros.virtual import SYSTEM_S, Heard, Tap, Transport, VirtualGraph
+from lumper_ros.virtual import Heard, Tap, Transport, VirtualGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"
@@ -202,14 +202,14 @@ class RobotGraph:
         """Reset latched stops, as a named person."""
         self.nonce += 1
         values = {"reason": "looked into it"}
-        now_s = SYSTEM_S + self.graph.now_s
+        now_s = self.graph.now_of(SIM).system_s
         auth = sign_command(self.key or b"", "safety/reset", values, who, now_s, self.nonce)
         return self.graph.call_service("safety/reset", ResetSafety.Request(auth=auth, **values))
 
     def command(self, command: int, who: str = "virtual person") -> Any:
         """job/command."""
         self.nonce += 1
-        now_s = SYSTEM_S + self.graph.now_s
+        now_s = self.graph.now_of(SIM).system_s
         auth = sign_command(self.key or b"", "job/command", {"command": command}, who, now_s, self.nonce)
         return self.graph.call_service("job/command", JobCommand.Request(command=command, auth=auth))
 

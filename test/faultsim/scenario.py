@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults import Fault, Injector, draw
+from faults import Fault, Injector, clock_set, draw
 from judge import Judge, ViolationError
 from light_eyes import LightEyes
 from light_load import Place, make_load
@@ -135,6 +135,8 @@ class Scenario:
         cartons = rng.choice((1, 2, 2, 3, 4, 14) if seed % 50 == 0 else (1, 2, 2, 3, 4))
         length_s = 6.0 + 9.0 * cartons
         faults = draw(seed, rng.randint(1, 8), length_s)
+        if seed % 12 == 5:
+            faults.append(clock_set(rng, round(rng.uniform(1.0, length_s), 4)))
         return Scenario(seed, cartons, tuple(faults), seed % 10 == 3)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -138,10 +138,16 @@ def robot_key(pid: int) -> bytes | None:
     return load_key(True, str(state_folder(pid).parent / "key"))
 
 
-def start_demo(report: Path, *words: str) -> "tuple[subprocess.Popen[str], int, str]":
-    """The demonstration as a child process, its ROS domain, and the address of its page ("" without one)."""
+def start_demo(
+    report: Path, *words: str, environment: Mapping[str, str] | None = None
+) -> "tuple[subprocess.Popen[str], int, str]":
+    """The demonstration as a child process, its ROS domain, and the address of its page ("" without one).
+
+    Args:
+        environment: variables for it and all of its nodes, besides those of this process.
+    """
     command = [sys.executable, "-m", "lumper_bringup.demo", "--report", str(report), *words]
-    environment = {**os.environ, "ROS_LOG_DIR": str(report.parent / "log")}
+    environment = {**os.environ, "ROS_LOG_DIR": str(report.parent / "log"), **(environment or {})}
     demo = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert demo.stdout is not None
     said = demo.stdout.readline()

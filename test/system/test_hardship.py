@@ -1,10 +1,15 @@
-"""A full disk and a machine without memory, to nodes of the running robot: physics, DDS, the command a user types.
+"""A full disk, a machine without memory, a clock that steps and a bad network, to nodes of the running robot: physics, DDS, the
+command a user types.
 
 The limits are those of the operating system, put on a running process: every write to a file fails as on a full disk
-(RLIMIT_FSIZE), every new piece of memory is refused (RLIMIT_AS).
+(RLIMIT_FSIZE), every new piece of memory is refused (RLIMIT_AS). The clock and the network are made worse between the nodes and the
+C library (hardship.c): no rights are needed, no other process is touched, and no kernel must have netem.
 """
 
 import json
+import os
+import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,22 +19,55 @@ from typing import Any
 import psutil
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from launched import Observer, node_processes, robot_key, start_demo
-from lumper_msgs.msg import BrokerState
+from launched import ROOT, Observer, node_processes, robot_key, start_demo
+from lumper_msgs.msg import BrokerState, SafetyCause
 
 REFUSED_S = 4.0
 CARTONS = 7
+LOSS, DELAY_S = 0.2, 0.02
+STEP_S = 3600.0
+
+
+class Hardship:
+    """What hardship.c does to the processes that have `environment`. Their DDS keeps to UDP: shared memory loses nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        library, self._file, profile = folder / "hardship.so", folder / "hardship", folder / "udp.xml"
+        command = [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", str(library)]
+        subprocess.run([*command, str(Path(__file__).parent / "hardship.c"), "-lpthread"], check=True)
+        text = (ROOT / "config" / "fastdds.xml").read_text()
+        shared = "<transport_id>lumper_shm</transport_id>"
+        begin = text.index("<userTransports>")
+        assert shared in text[begin:]
+        profile.write_text(text[:begin] + text[begin:].replace(shared, ""))
+        self.be()
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "LUMPER_HARDSHIP": str(self._file),
+            "FASTDDS_DEFAULT_PROFILES_FILE": str(profile),
+        }
+
+    def be(self, loss: float = 0.0, delay_s: float = 0.0, clock_s: float = 0.0) -> None:
+        """From now on: share of the datagrams that is lost, largest delay of the others, what the clock is ahead by."""
+        data = struct.pack("=ddd", loss, delay_s, clock_s)
+        if not self._file.exists():
+            self._file.write_bytes(data)
+        # In place: the nodes have mapped it.
+        with self._file.open("r+b") as file:
+            file.write(data)
 
 
 class Job:
     """A running demonstration and what one sees of it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, hardship: Hardship | None = None) -> None:
         self._report = folder / "report.json"
         words = ("--headless", "--cartons", str(CARTONS), "--seed", str(seed))
-        self.demo, domain_id, _ = start_demo(self._report, *words)
+        self.demo, domain_id, _ = start_demo(
+            self._report, *words, environment=hardship.environment if hardship is not None else None
+        )
         self.see = Observer(domain_id)
-        self.see.watch("job/state", "motion/state", "assist/request")
+        self.see.watch("job/state", "motion/state", "assist/request", "safety/state")
         self.see.watch("events", "/diagnostics", keep=True)
         self._answered: set[str] = set()
 
@@ -94,11 +132,11 @@ class Job:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[Callable[[int], Job]]:
+def job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     jobs: list[Job] = []
 
-    def begin(seed: int) -> Job:
-        jobs.append(Job(tmp_path, seed))
+    def begin(seed: int, hardship: Hardship | None = None) -> Job:
+        jobs.append(Job(tmp_path, seed, hardship))
         return jobs[-1]
 
     yield begin
@@ -115,7 +153,7 @@ def complete(report: dict[str, Any]) -> None:
 
 @pytest.mark.timeout(700)
 def test_what_the_broker_cannot_write_down_it_does_not_begin_and_the_job_goes_on_once_there_is_room(
-    job: Callable[[int], Job],
+    job: Callable[..., Job],
 ) -> None:
     running = job(3)
     running.until_moving(1)
@@ -133,7 +171,7 @@ def test_what_the_broker_cannot_write_down_it_does_not_begin_and_the_job_goes_on
 
 
 @pytest.mark.timeout(700)
-def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Callable[[int], Job]) -> None:
+def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Callable[..., Job]) -> None:
     running = job(3)
     running.until_moving(1)
     with running.refused("unload_planner", psutil.RLIMIT_FSIZE, 1):
@@ -149,10 +187,43 @@ def test_a_job_whose_record_cannot_be_written_ends_and_says_what_to_do(job: Call
 
 
 @pytest.mark.timeout(700)
-def test_the_job_survives_nodes_that_get_no_memory(job: Callable[[int], Job]) -> None:
+def test_the_job_survives_nodes_that_get_no_memory(job: Callable[..., Job]) -> None:
     running = job(4)
     for number, node in enumerate(("perception_intake", "unload_planner", "motion_broker")):
         running.until_moving(number)
         with running.refused(node, psutil.RLIMIT_AS, 1):
             time.sleep(REFUSED_S)
     complete(running.finish())
+
+
+@pytest.mark.timeout(700)
+def test_a_clock_that_steps_stops_the_robot_and_the_job_goes_on_after_a_reset(
+    job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """An hour ahead, as a machine that finds its time server late. A step back is in the fault simulator: see docs/faults.md."""
+    hardship = Hardship(tmp_path)
+    running = job(5, hardship)
+    running.until_moving(1)
+    hardship.be(clock_s=STEP_S)
+
+    def jumped() -> bool:
+        return any(cause.code == SafetyCause.CLOCK_JUMP for cause in running.see.newest["safety/state"].causes)
+
+    running.see.wait(jumped, 5.0, "the monitor's word that a clock jumped")
+    running.until_moving(1)
+    report = running.finish()
+    complete(report)
+    assert report["deaths"] == []
+
+
+@pytest.mark.timeout(700)
+def test_a_network_that_loses_and_delays_costs_time_and_nothing_else(job: Callable[..., Job], tmp_path: Path) -> None:
+    hardship = Hardship(tmp_path)
+    running = job(6, hardship)
+    running.until_moving(1)
+    hardship.be(loss=LOSS, delay_s=DELAY_S)
+    running.until_moving(5)
+    hardship.be()
+    report = running.finish()
+    complete(report)
+    assert report["deaths"] == []

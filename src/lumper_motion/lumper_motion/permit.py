@@ -47,7 +47,10 @@ class Permit:
         self._sequence = -1
         self._until_system_s = -math.inf
         self._stamp_system_s = -math.inf
+        # Of all stamps believed, whatever the clock did since.
+        self._newest_system_s = -math.inf
         self._received_steady_s = -math.inf
+        self._ahead_s = -math.inf  # system clock ahead of the steady one
         self._scale = 0.0
         self._fault = "safety/state was never received"
         self._distrust_until_s = -math.inf
@@ -57,6 +60,7 @@ class Permit:
 
     def receive(self, state: Any, now: Now) -> str:
         """Take one message; returns what is wrong with it, or an empty string."""
+        self._watch_clock(now)
         fault = self._judge(state, now)
         if fault:
             self.rejected += 1
@@ -72,6 +76,9 @@ class Permit:
         elif state.monitor_id != self._monitor_id:
             if now.steady_s - self._received_steady_s < SUCCESSION_S:
                 return self._doubt(f"two monitors publish: {self._monitor_id} and {state.monitor_id}", now)
+            if stamp_s < self._newest_system_s:
+                # The clock was set back: what an earlier monitor said an hour ago looks like now.
+                return self._void("another monitor while the clock catches up: restart the broker")
             self._monitor_id, self._sequence = state.monitor_id, -1
         if state.sequence <= self._sequence:
             return self._void(f"sequence went from {self._sequence} to {state.sequence}")
@@ -83,6 +90,7 @@ class Permit:
         if not (math.isfinite(state.speed_scale) and 0.0 <= state.speed_scale <= 1.0):
             return self._void(f"speed_scale {state.speed_scale} is not within 0 … 1")
         self._sequence, self._stamp_system_s, self._received_steady_s = state.sequence, stamp_s, now.steady_s
+        self._newest_system_s = max(self._newest_system_s, stamp_s)
         self._latencies.append((now.steady_s, age_s))
         while self._latencies and now.steady_s - self._latencies[0][0] > 1.0:
             self._latencies.pop(0)
@@ -108,8 +116,18 @@ class Permit:
         self._distrust = why
         return why
 
+    def _watch_clock(self, now: Now) -> None:
+        """When the system clock is set back the lease is void; later stamps of this monitor are those of the clock as it is now."""
+        ahead_s = now.system_s - now.steady_s
+        back_s = self._ahead_s - ahead_s
+        self._ahead_s = ahead_s
+        if back_s > self._rules.clock_tolerance_s:
+            self._stamp_system_s -= back_s
+            self._void(f"the system clock was set back by {back_s:.3f} s")
+
     def now(self, now: Now) -> Permission:
         """Judged on the system clock and, against clock jumps, on the steady clock since receipt."""
+        self._watch_clock(now)
         if now.steady_s < self._distrust_until_s:
             return Permission(False, self._distrust, 0.0)
         if self._fault:
@@ -119,8 +137,6 @@ class Permit:
         if now.steady_s - self._received_steady_s > self._rules.max_age_s:
             silent = now.steady_s - self._received_steady_s
             return Permission(False, f"safety/state has been silent for {silent:.3f} s", 0.0)
-        if now.system_s < self._stamp_system_s - self._rules.clock_tolerance_s:
-            return Permission(False, "the system clock was set back", 0.0)
         return Permission(True, "", self._scale)
 
     def latency_s(self, now: Now) -> float:

@@ -115,6 +115,33 @@ def test_clock_that_jumps() -> None:
     assert not permit.now(Now(0.0, 50.2, ZERO + 0.01)).valid, "system clock stopped, steady goes on"
 
 
+@pytest.mark.parametrize("back_s", [0.03, 5.0, 3600.0])
+def test_a_clock_set_back_voids_the_lease_and_this_monitor_is_believed_again(back_s: float) -> None:
+    permit = fresh()
+
+    def then(t: float) -> Now:
+        return Now(t, 50.0 + t, ZERO + t - back_s)
+
+    assert "set back" in permit.now(then(0.01)).text
+    assert permit.receive(state(0.0, 1), then(0.015)), "said before"
+    assert permit.receive(state(0.02 - back_s, 2), then(0.021)) == ""
+    assert permit.now(then(0.022)).valid
+    assert not permit.now(then(0.13)).valid
+    assert "sequence" in permit.receive(state(0.131 - back_s, 2), then(0.131))
+
+
+def test_what_another_monitor_said_before_a_clock_was_set_back_is_not_believed() -> None:
+    """The same time of the day comes again, and with it permits of an earlier life, if somebody kept them."""
+    permit = fresh()
+    kept = state(0.5 - 3600.0, 7, monitor_id=9)
+    then = Now(0.5, 50.5, ZERO + 0.5 - 3600.0)
+    assert "restart the broker" in permit.receive(kept, then)
+    assert not permit.now(then).valid
+    later = Now(3600.6, 3650.6, ZERO + 0.6)
+    assert permit.receive(state(0.6, 8, monitor_id=9), later) == ""
+    assert permit.now(later).valid, "the clock has caught up"
+
+
 def test_door_counts_without_asking_the_permit() -> None:
     door = Door(0.1)
     door.pass_through(at(0.0))

@@ -228,7 +228,10 @@ class CommandVerifier:
         if not -self._window_s <= age_s <= self._window_s:
             return f"auth.stamp: {age_s:+.1f} s old, allowed is +-{self._window_s:g} s; set the clocks, send it again"
         if stamp_s <= self._not_before_system_s:
-            return "auth.stamp: from before this node's start, or before a step of its clock; send it again"
+            return (
+                f"auth.stamp: {self._not_before_system_s - stamp_s:.1f} s before this node's start, or before a command it has forgotten; "
+                "send it again, and if the system clock was set back, restart this node"
+            )
         # A nonce is forgotten once its stamp is too old to pass; never again a stamp as old as a forgotten one, so that
         # a system clock that is set back does not open the door to what was seen before.
         for nonce, seen_s in list(self._seen.items()):
