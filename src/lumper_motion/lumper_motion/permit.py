@@ -12,6 +12,8 @@ from lumper_ros.core import Now
 
 # A monitor that has been silent so long may be followed by another one (its restart).
 SUCCESSION_S = 0.15
+# A system clock that is set back by less is caught up with soon, s.
+SET_BACK_S = 0.25
 _MODES = {
     SafetyState.STARTING: "starting: a required input was never seen",
     SafetyState.PROTECTIVE_STOP: "protective stop",
@@ -121,7 +123,7 @@ class Permit:
         ahead_s = now.system_s - now.steady_s
         back_s = self._ahead_s - ahead_s
         self._ahead_s = ahead_s
-        if back_s > self._rules.clock_tolerance_s:
+        if back_s > SET_BACK_S:
             self._stamp_system_s -= back_s
             self._void(f"the system clock was set back by {back_s:.3f} s")
 

@@ -115,7 +115,7 @@ def test_clock_that_jumps() -> None:
     assert not permit.now(Now(0.0, 50.2, ZERO + 0.01)).valid, "system clock stopped, steady goes on"
 
 
-@pytest.mark.parametrize("back_s", [0.03, 5.0, 3600.0])
+@pytest.mark.parametrize("back_s", [0.3, 5.0, 3600.0])
 def test_a_clock_set_back_voids_the_lease_and_this_monitor_is_believed_again(back_s: float) -> None:
     permit = fresh()
 

@@ -40,6 +40,8 @@ from lumper_ros.worker import Worker, WorkerLostError
 
 P = TypeVar("P")
 # Parameters that rclpy itself declares on every node.
+# Two clocks read within this count as read at once, s; so many tries at it.
+CLOCKS_APART_S, CLOCK_TRIES = 0.001, 4
 _ROS_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
@@ -137,7 +139,12 @@ class Host:
         return self._core if self._journal is None else self._journal.inner
 
     def now(self) -> c.Now:
-        return c.Now(self._clock.now().nanoseconds * 1e-9, time.monotonic(), time.time())
+        """The clocks. Steady and system clock belong together: a process that was held up between the two would see a step."""
+        for _ in range(CLOCK_TRIES):
+            steady_s, system_s = time.monotonic(), time.time()
+            if time.monotonic() - steady_s < CLOCKS_APART_S:
+                break
+        return c.Now(self._clock.now().nanoseconds * 1e-9, steady_s, system_s)
 
     def inject(self, function: Callable[[c.Core, c.Now], c.Effects]) -> None:
         """Run `function(core, now)` on the executor's thread and carry out what it returns. Callable from any thread."""
