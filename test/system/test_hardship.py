@@ -33,7 +33,7 @@ class Hardship:
 
     def __init__(self, folder: Path) -> None:
         library, self._file, profile = folder / "hardship.so", folder / "hardship", folder / "udp.xml"
-        command = [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", str(library)]
+        command = [os.environ.get("CC", "gcc"), "-O2", "-shared", "-fPIC", "-o", str(library)]
         subprocess.run([*command, str(Path(__file__).parent / "hardship.c"), "-lpthread"], check=True)
         text = (ROOT / "config" / "fastdds.xml").read_text()
         shared = "<transport_id>lumper_shm</transport_id>"
