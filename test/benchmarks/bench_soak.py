@@ -26,6 +26,7 @@ from launched import node_processes, start_demo  # noqa: E402
 PERIOD_S = 5.0
 # What is loaded, cached and filled once is there after this share of the run.
 WARM = 1.0 / 3.0
+ENDING = 0.7
 Sample = tuple[float, float, int]  # monotonic s, MB, open descriptors
 
 
@@ -58,8 +59,10 @@ def watch(pid: int, until_s: float, alive: Callable[[], bool]) -> tuple[dict[str
 
 
 def slope(samples: list[Sample], column: int) -> float:
-    """Least squares, per hour, behind the warm share."""
+    """Least squares, per hour, behind the warm share. A process that is ending, and has freed most of what it had, is left out."""
     table = np.array(samples[int(WARM * len(samples)) :])
+    if len(table):
+        table = table[table[:, 1] > ENDING * np.median(table[:, 1])]
     return float(np.polyfit(table[:, 0] / 3600.0, table[:, column], 1)[0]) if len(table) > 2 else float("nan")
 
 
@@ -85,7 +88,7 @@ def main() -> int:
     descriptors = {name: slope(each, 2) for name, each in samples.items()}
     for name, each in sorted(samples.items()):
         print(
-            f"  {name}: {each[-1][1]:.0f} MB, {memory[name]:+.2f} MB/h, {each[-1][2]} descriptors, {descriptors[name]:+.1f} per h"
+            f"  {name}: {each[0][1]:.0f} -> {each[-1][1]:.0f} MB, {memory[name]:+.2f} MB/h, {each[-1][2]} descriptors, {descriptors[name]:+.1f} per h"
         )
     worst, most = max(memory, key=memory.__getitem__), max(descriptors, key=descriptors.__getitem__)
     note = (
@@ -95,7 +98,8 @@ def main() -> int:
         "faults.memory_slope_mb_per_h": {
             "value": round(memory[worst], 3),
             "unit": "MB/h",
-            "note": f"private memory of the node that grows most, {worst}; {note}",
+            "note": f"private memory of the node that grows most, {worst}; {note}; "
+            + ", ".join(f"{name} {each:+.1f}" for name, each in sorted(memory.items())),
         },
         "faults.descriptor_slope_per_h": {
             "value": round(descriptors[most], 2),
