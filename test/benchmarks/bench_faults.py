@@ -251,7 +251,18 @@ def main() -> int:
     inputs, played = load("all"), load("seeds")
     path = ROOT / "build" / "bench" / "faults.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures: Figures = json.loads(path.read_text()) if path.is_file() else {}
+    known: Figures = json.loads(path.read_text()) if path.is_file() else {}
+    figures: Figures = {}
+
+    def keep(made: Figures) -> None:
+        """Beside what other runs measured, each with its day."""
+        for figure in made.values():
+            figure["day"] = time.strftime("%Y-%m-%d")
+        figures.update(made)
+        path.write_text(json.dumps(known | figures, indent=1) + "\n")
+
+    if {"files", "fuzz"} & set(options.only):
+        inputs.runs += 1
     parts: dict[str, Callable[[], Figures]] = {
         "planted": planted,
         "kills": lambda: kills(options.kills),
@@ -259,17 +270,14 @@ def main() -> int:
         "files": lambda: damaged(inputs, options.files),
     }
     for part in [part for name, part in parts.items() if name in options.only]:
-        figures |= part()
-        path.write_text(json.dumps(figures, indent=1) + "\n")
+        keep(part())
     begun_s, length_s = time.monotonic(), 60.0 * options.minutes
     if "fuzz" in options.only:
         share = 1.0 / 3.0 if "seeds" in options.only else 1.0
-        inputs.runs += 1
-        figures |= fuzzing(inputs, options.fuzz, begun_s + share * length_s, options.jobs)
+        keep(fuzzing(inputs, options.fuzz, begun_s + share * length_s, options.jobs))
     if "seeds" in options.only:
         played.runs += 1
-        figures |= seeds(played, options.seeds, begun_s + length_s, options.jobs)
-    path.write_text(json.dumps(figures, indent=1) + "\n")
+        keep(seeds(played, options.seeds, begun_s + length_s, options.jobs))
     for name, figure in figures.items():
         print(f"{name}: {figure['value']} {figure['unit']}  {figure.get('note', '')}")
     bad = ("faults.fuzz_crashes", "faults.forged_permits_accepted")

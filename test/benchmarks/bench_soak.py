@@ -26,6 +26,7 @@ from launched import node_processes, start_demo  # noqa: E402
 PERIOD_S = 5.0
 # What is loaded, cached and filled once is there after this share of the run.
 WARM = 1.0 / 3.0
+# A process with less than this share of its median is ending.
 ENDING = 0.7
 Sample = tuple[float, float, int]  # monotonic s, MB, open descriptors
 
@@ -59,7 +60,7 @@ def watch(pid: int, until_s: float, alive: Callable[[], bool]) -> tuple[dict[str
 
 
 def slope(samples: list[Sample], column: int) -> float:
-    """Least squares, per hour, behind the warm share. A process that is ending, and has freed most of what it had, is left out."""
+    """Least squares, per hour, behind the warm share and without a process's last seconds."""
     table = np.array(samples[int(WARM * len(samples)) :])
     if len(table):
         table = table[table[:, 1] > ENDING * np.median(table[:, 1])]

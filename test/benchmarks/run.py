@@ -37,7 +37,7 @@ def load_results() -> dict[str, dict[str, Any]]:
     for path in sorted(RESULTS.glob("*.json")):
         day = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
         for name, figure in json.loads(path.read_text()).items():
-            figures[name] = {**figure, "from": path.stem, "day": day}
+            figures[name] = {"day": day, **figure, "from": path.stem}
     return figures
 
 

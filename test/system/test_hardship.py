@@ -26,6 +26,8 @@ REFUSED_S = 4.0
 CARTONS = 7
 LOSS, DELAY_S = 0.2, 0.02
 STEP_S = 3600.0
+# As struct hardship of hardship.c.
+_HARDSHIP = struct.Struct("=ddd")
 
 
 class Hardship:
@@ -40,7 +42,8 @@ class Hardship:
         begin = text.index("<userTransports>")
         assert shared in text[begin:]
         profile.write_text(text[:begin] + text[begin:].replace(shared, ""))
-        self.be()
+        self._file.write_bytes(_HARDSHIP.pack(0.0, 0.0, 0.0))
+        self.clock_s = 0.0
         self.environment = {
             "LD_PRELOAD": str(library),
             "LUMPER_HARDSHIP": str(self._file),
@@ -50,12 +53,9 @@ class Hardship:
     def be(self, loss: float = 0.0, delay_s: float = 0.0, clock_s: float = 0.0) -> None:
         """From now on: share of the datagrams that is lost, largest delay of the others, what the clock is ahead by."""
         self.clock_s = clock_s
-        data = struct.pack("=ddd", loss, delay_s, clock_s)
-        if not self._file.exists():
-            self._file.write_bytes(data)
         # In place: the nodes have mapped it.
         with self._file.open("r+b") as file:
-            file.write(data)
+            file.write(_HARDSHIP.pack(loss, delay_s, clock_s))
 
 
 class Job:

@@ -79,7 +79,7 @@ class MotionBroker(Core):
         self._diagnosed: dict[str, tuple[int, str]] = {}
         self._drops: dict[str, int] = {}
         self._refusals: list[Effect] = []
-        self._telling: list[FinishGoal] = []  # of the last step
+        self._telling: list[Effect] = []  # the refusals of the last step
 
     # --- life ---
 
@@ -108,7 +108,7 @@ class MotionBroker(Core):
         out, last = runner.out, runner.last
         # Refusals at the very end: a stop does not wait for the disk on their account.
         last = [*last, *self._refusals]
-        self._telling = [effect for effect in self._refusals if isinstance(effect, FinishGoal)]
+        self._telling = self._refusals
         runner.out, runner.last, self._refusals = [], [], []
         self._dispatched, runner.dispatching = runner.dispatching, False
         self._publish_state(out, now)
@@ -211,22 +211,22 @@ class MotionBroker(Core):
 
     def persist_failed(self, kind: str, key: str, error: str, now: Now) -> Effects:
         self._rewriting, self._rewritten_s = False, now.steady_s
-        # What follows a failed record was dropped, refusals among it: they moved nothing, and are told all the same.
-        self._runner.out += self._telling[self._told_before(kind, key) :]
-        if kind == REFUSAL_KIND:
-            self._journal.refusal_failed(key)
-            self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
-            return self._flush(now)
-        if self._dispatched:
-            self._door.stayed()
-        self._runner.persist_failed(key, error, self._dispatched, now)
+        self._tell_again(kind, key)
+        if kind != REFUSAL_KIND:
+            if self._dispatched:
+                self._door.stayed()
+            self._runner.persist_failed(key, error, self._dispatched, now)
         self._diagnose(self._runner.out, "journal", 2, f"cannot be written: {error}", {})
         return self._flush(now)
 
-    def _told_before(self, kind: str, key: str) -> int:
-        """How many of the last step's refusals had left when this record failed."""
-        told = [effect.goal_id for effect in self._telling]
-        return told.index(key) if kind == REFUSAL_KIND and key in told else 0
+    def _tell_again(self, kind: str, key: str) -> None:
+        """What follows a failed record was dropped, refusals among it: they moved nothing, and are told all the same."""
+        failed = [isinstance(effect, Persist) and (effect.kind, effect.key) == (kind, key) for effect in self._telling]
+        for effect in self._telling[failed.index(True) if True in failed else 0 :]:
+            if isinstance(effect, FinishGoal):
+                self._runner.out.append(effect)
+            elif isinstance(effect, Persist) and effect.record is not None:
+                self._journal.not_kept(effect.key)
 
     # --- requests ---
 

@@ -221,10 +221,13 @@ class FreeMotion:
             for far_m in STEPS_CLEAR_M
             for end in (moved(tool, np.array([-far_m, 0.0, 0.0])), along_tool(tool, -far_m), raised(tool, far_m))
         ] + beside
-        ways_up = [raised(way, rise_m) for rise_m in RISES_CLEAR_M for way in (tool, *beside)]
-        for end in [*near, *(raised(along_tool(way, -0.15), 0.04) for way in near), *ways_up]:
+        near += [raised(along_tool(way, -0.15), 0.04) for way in near]
+        above = [raised(way, rise_m) for rise_m in RISES_CLEAR_M for way in (tool, *beside)]
+        # High up the way goes on in any direction: there is room for a rounded corner, or a higher place is taken.
+        tries = [(near, Closeness.CLEAR), (above, Closeness.WIDE), (above, Closeness.CLEAR)]
+        for end, closeness in ((end, closeness) for ends, closeness in tries for end in ends):
             joints = self._kinematics.tool_line(straight_tools(tool, end), start)
-            if joints is not None and checker.free(joints[-1]):
+            if joints is not None and checker.free(joints[-1], closeness):
                 return joints
         return None
 

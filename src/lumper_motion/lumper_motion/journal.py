@@ -38,7 +38,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What a request was told that was never begun. `number`: in the order of telling."""
+    """What a request was told that was never begun. `number`: in the order of those on disk."""
 
     number: int
     code: int
@@ -52,19 +52,16 @@ class Journal:
         self._size = size
         self._refusals_size = refusals_size
         self._records: OrderedDict[str, Record] = OrderedDict()
-        self._refusals: OrderedDict[str, Refused] = OrderedDict()
-        self._on_disk: set[str] = set()  # refusals
+        self._refusals: OrderedDict[str, Refused] = OrderedDict()  # in memory only
+        self._kept: OrderedDict[str, Refused] = OrderedDict()  # refusals on disk
         self._second_s, self._in_second = -math.inf, 0
         self._unwritten: set[str] = set()  # outcomes and refusals told that the disk did not take
         self.last_number = 0
 
-    def restore(
-        self, records: Mapping[str, Mapping[str, Any]], refusals: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
+    def restore(self, records: Mapping[str, Mapping[str, Any]], refusals: Mapping[str, Mapping[str, Any]]) -> None:
         """Take what was on disk, oldest first."""
-        for key, value in sorted((refusals or {}).items(), key=lambda item: int(item[1]["number"])):
-            self._refusals[key] = Refused(**value)
-            self._on_disk.add(key)
+        for key, value in sorted(refusals.items(), key=lambda item: int(item[1]["number"])):
+            self._kept[key] = Refused(**value)
         for key, value in sorted(records.items(), key=lambda item: int(item[1]["number"])):
             data = dict(value)
             data["stages"] = [(str(name), float(duration)) for name, duration in data["stages"]]
@@ -83,7 +80,7 @@ class Journal:
         return self._records.get(request_id)
 
     def refusal(self, request_id: str) -> Refused | None:
-        return self._refusals.get(request_id)
+        return self._kept.get(request_id) or self._refusals.get(request_id)
 
     def refuse(self, request_id: str, code: int, text: str, passing: bool, now_s: float) -> list[Effect]:
         """Remember a refusal.
@@ -93,20 +90,19 @@ class Journal:
             now_s: steady time.
 
         Returns:
-            Effects that put it on disk, to be carried out before it is told.
+            Effects that put it on disk, to be carried out before it is told. Each write takes at most one old one away.
         """
-        newest = next(reversed(self._refusals.values()), None)
-        number = 1 if newest is None else newest.number + 1
-        refused = self._refusals[request_id] = Refused(number, code, text)
-        effects: list[Effect] = []
-        if passing and self._may_write(now_s):
-            self._on_disk.add(request_id)
-            effects.append(Persist(REFUSAL_KIND, request_id, asdict(refused)))
-        while len(self._refusals) > self._refusals_size:
-            oldest, _ = self._refusals.popitem(last=False)
-            if oldest in self._on_disk:
-                self._on_disk.discard(oldest)
-                effects.append(Persist(REFUSAL_KIND, oldest, None))
+        newest = next(reversed(self._kept.values()), None)
+        refused = Refused(1 if newest is None else newest.number + 1, code, text)
+        if not (passing and self._may_write(now_s)):
+            self._refusals[request_id] = refused
+            while len(self._refusals) > self._refusals_size:
+                self._refusals.popitem(last=False)
+            return []
+        self._kept[request_id] = refused
+        effects: list[Effect] = [Persist(REFUSAL_KIND, request_id, asdict(refused))]
+        if len(self._kept) > self._refusals_size:
+            effects.append(Persist(REFUSAL_KIND, self._kept.popitem(last=False)[0], None))
         return effects
 
     def _may_write(self, now_s: float) -> bool:
@@ -136,10 +132,9 @@ class Journal:
         self._unwritten.add(request_id)
         return record if first else None
 
-    def refusal_failed(self, request_id: str) -> None:
-        """A refusal could not be written."""
-        if request_id in self._refusals:
-            self._unwritten.add(request_id)
+    def not_kept(self, request_id: str) -> None:
+        """A refusal did not reach the disk."""
+        self._unwritten.add(request_id)
 
     def again(self) -> list[Effect]:
         """Effects that write once more what the disk did not take. They belong last: a failure drops nothing."""
@@ -147,8 +142,8 @@ class Journal:
         for key in sorted(self._unwritten):
             if key in self._records:
                 effects.append(Persist(KIND, key, asdict(self._records[key])))
-            elif key in self._refusals:
-                effects.append(Persist(REFUSAL_KIND, key, asdict(self._refusals[key])))
+            elif key in self._kept:
+                effects.append(Persist(REFUSAL_KIND, key, asdict(self._kept[key])))
         return effects
 
     def written(self) -> None:

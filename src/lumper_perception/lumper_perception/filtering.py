@@ -14,7 +14,7 @@ from lumper_perception.boxes import (
     rotation_vectors,
     rotations,
 )
-from lumper_perception.track import Measurements, Track, rows_of
+from lumper_perception.track import Measurements, Track
 
 # Random walk of a plane at rest (settling load), and the floor below which no filter is believed.
 PROCESS_VAR_M2PS = (0.5e-3) ** 2
@@ -46,11 +46,11 @@ class _States:
     def of(tracks: list[Track], stamp_s: float) -> "_States":
         elapsed_s = np.maximum(0.0, stamp_s - np.array([track.last_seen_s for track in tracks]))
         return _States(
-            rows_of([track.rotation for track in tracks]),
-            rows_of([track.offset for track in tracks]),
-            rows_of([track.var for track in tracks]) + PROCESS_VAR_M2PS * elapsed_s[:, None],
-            rows_of([track.loose for track in tracks]),
-            rows_of([track.seen for track in tracks]),
+            np.stack([track.rotation for track in tracks]),
+            np.stack([track.offset for track in tracks]),
+            np.stack([track.var for track in tracks]) + PROCESS_VAR_M2PS * elapsed_s[:, None],
+            np.stack([track.loose for track in tracks]),
+            np.stack([track.seen for track in tracks]),
             np.array([track.rotation_var for track in tracks]) + PROCESS_VAR_RAD2PS * elapsed_s,
         )
 

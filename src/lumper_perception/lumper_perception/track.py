@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lumper_perception.boxes import (
     PLANE_AXIS,
@@ -309,11 +307,6 @@ def _room_over_floor(low: Array, high: Array, known: Bools, rotation: Array, anc
     return np.where(tilted, near_m / np.where(tilted, fall, 1.0), np.inf)
 
 
-def rows_of(arrays: list[NDArray[Any]]) -> NDArray[Any]:
-    """What np.stack makes of one or more arrays of the same shape, in a quarter of its time."""
-    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
-
-
 def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
     """Arrays of these tracks."""
     if not tracks:
@@ -321,10 +314,10 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
         return TrackTable(
             np.zeros((0, 3, 3)), empty, empty, empty, np.zeros((0, 6)), *(np.zeros((0, 6), dtype=bool),) * 3
         )
-    rotation = rows_of([t.rotation for t in tracks])
-    anchor = rows_of([t.anchor for t in tracks])
-    raw = rows_of([t.offset for t in tracks])
-    loose = rows_of([t.loose for t in tracks])
+    rotation = np.stack([t.rotation for t in tracks])
+    anchor = np.stack([t.anchor for t in tracks])
+    raw = np.stack([t.offset for t in tracks])
+    loose = np.stack([t.loose for t in tracks])
     known = np.isfinite(raw)
     filled = filled_planes(raw, loose, rotation, anchor, assumed)
     low, high = filled[:, :3], filled[:, 3:]
@@ -336,5 +329,5 @@ def stacked(tracks: list[Track], assumed: "Assumed") -> TrackTable:
         np.concatenate([low, high], axis=1),
         known,
         loose,
-        rows_of([t.seen for t in tracks]),
+        np.stack([t.seen for t in tracks]),
     )

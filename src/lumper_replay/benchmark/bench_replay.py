@@ -291,7 +291,8 @@ def main() -> None:
     result: dict[str, Any] = json.loads(target.read_text()) if target.is_file() else {}
     with tempfile.TemporaryDirectory(prefix="lumper_bench_") as folder:
         for figures in parts(options, Path(folder)):
-            result |= figures
+            # Other parts keep the day on which they were measured.
+            result |= {name: row | {"day": time.strftime("%Y-%m-%d")} for name, row in figures.items()}
             target.write_text(json.dumps(result, indent=1) + "\n")
     for name, row in result.items():
         print(f"{name:32s} {row['value']:.4g} {row['unit']}  {row.get('note', '')}")

@@ -39,9 +39,9 @@ from lumper_ros.store import Store
 from lumper_ros.worker import Worker, WorkerLostError
 
 P = TypeVar("P")
-# Parameters that rclpy itself declares on every node.
 # Two clocks read within this count as read at once, s; so many tries at it.
 CLOCKS_APART_S, CLOCK_TRIES = 0.001, 4
+# Parameters that rclpy itself declares on every node.
 _ROS_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
