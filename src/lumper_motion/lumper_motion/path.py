@@ -23,6 +23,8 @@ KNOT_STEP_RAD = 0.03
 LEG_KNOTS = 6
 # Half the length of path that a corner is rounded over, where the legs are long enough.
 MAX_CORNER_RAD = 0.25
+# Of a straight tool line at most so much goes into a corner, m: joints averaged over more of it leave the plane of the corner.
+MAX_CORNER_M = 0.06
 # Two checked configurations are so near that no point of the arm moves further between them.
 CHECK_STEP_M = 0.05
 
@@ -34,12 +36,14 @@ class Leg:
     joints: (n, 6) samples, straight in joint space between them; n >= 2, or 1 for a leg of no length.
     stage: BrokerState.STAGE_* that it belongs to.
     max_tool_mps: speed limit of tool0 on this leg; inf = only the joints limit it.
+    tool_m: length of the straight line of tool0 that it must keep to, also in its corners; 0 = none.
     """
 
     joints: Array
     stage: int
     closeness: Closeness = Closeness.CLEAR
     max_tool_mps: float = math.inf
+    tool_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +93,11 @@ def make_path(legs: Sequence[Leg], max_corner_rad: float = MAX_CORNER_RAD) -> Pa
         # part of a short leg stays straight.
         corner_s = [0.0, *(float(end) for end in ends[:-1]), total]
         widths = [0.0]
-        for before, after in pairwise(lengths):
-            widths.append(min(max_corner_rad, 0.8 * before, 0.8 * after))
+        most = [
+            min(0.8 * length, MAX_CORNER_M * length / leg.tool_m if leg.tool_m > 0.0 else math.inf)
+            for leg, length in zip(kept, lengths, strict=True)
+        ]
+        widths += [min(max_corner_rad, before, after) for before, after in pairwise(most)]
         widths.append(0.0)
         if len(kept) == 1:
             corner_s, widths = [0.0, total / 2.0, total], [0.0, min(max_corner_rad, 0.2 * total), 0.0]

@@ -167,7 +167,11 @@ class StagePlanner:
         # Neighbours that it leans on now are what it slides along: the stroke was judged by the planner.
         touching = {other for _, other in checker.explain(snapshot.start, Closeness.CONTACT)}
         checker.allow({*_names(pick.carton_ids), *touching}, self._itself(snapshot))
-        legs = [Leg(part, B.STAGE_EXTRACT, Closeness.CONTACT, pick.speed_limit_mps) for part in joints]
+        lengths = [float(np.linalg.norm(end[:3, 3] - start[:3, 3])) for start, end in pairwise(tools)]
+        legs = [
+            Leg(part, B.STAGE_EXTRACT, Closeness.CONTACT, pick.speed_limit_mps, tool_m)
+            for part, tool_m in zip(joints, lengths, strict=True)
+        ]
         return self._free.timed(legs, checker, self._limits(snapshot.load))
 
     def place(self, snapshot: Snapshot, pick: Pick) -> Motion:

@@ -147,7 +147,8 @@ def lift_then_pull(x: float, y: float, z: float, lift_m: float, pull_m: float, m
     for start, end in pairwise((contact, up, out)):
         part = KIN.tool_line(straight_tools(start, end, 0.02), seed)
         assume(part is not None)
-        legs.append(Leg(part, 1, max_tool_mps=max_tool_mps))
+        tool_m = float(np.linalg.norm(end[:3, 3] - start[:3, 3]))
+        legs.append(Leg(part, 1, max_tool_mps=max_tool_mps, tool_m=tool_m))
         seed = part[-1]
     return legs
 
