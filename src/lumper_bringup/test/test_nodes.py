@@ -134,6 +134,7 @@ def bench(
     yield start
     for bench in running:
         bench.close()
+        print(bench.text())  # shown where the test failed
 
 
 @pytest.fixture

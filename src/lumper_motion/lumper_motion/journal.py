@@ -67,6 +67,7 @@ class Journal:
             data["stages"] = [(str(name), float(duration)) for name, duration in data["stages"]]
             self._records[key] = Record(**data)
             self.last_number = max(self.last_number, self._records[key].number)
+        self._forget_loads()
 
     def open_records(self) -> dict[str, Record]:
         """Begun and not ended."""
@@ -113,7 +114,10 @@ class Journal:
 
     def write(self, request_id: str, record: Record) -> list[Effect]:
         """Effects that put the record on disk; the oldest ended ones leave it when there are too many."""
+        begun = request_id not in self._records
         self._records[request_id] = record
+        if begun:
+            self._forget_loads()
         effects: list[Effect] = [Persist(KIND, request_id, asdict(record))]
         while len(self._records) > self._size:
             oldest = next((key for key, old in self._records.items() if old.outcome is not None), None)
@@ -122,6 +126,13 @@ class Journal:
             del self._records[oldest]
             effects.append(Persist(KIND, oldest, None))
         return effects
+
+    def _forget_loads(self) -> None:
+        """What the gripper holds is asked of the newest record only; a load is ten times the rest of a record."""
+        newest = self.newest()
+        for key, record in self._records.items():
+            if record is not newest and record.outcome is not None and key not in self._unwritten:
+                record.load = None
 
     def failed(self, request_id: str) -> Record | None:
         """A record could not be written. Returns it when it is an outcome whose telling was dropped with it."""

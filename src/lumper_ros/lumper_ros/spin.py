@@ -96,9 +96,10 @@ class Spinner:
 
         watcher = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
         if main:
+            # In this order: a signal between the two would be lost the other way round.
+            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)
-            signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
             watcher.start()
         gc.collect()
         gc.freeze()

@@ -393,6 +393,42 @@ def test_signals_without_end_are_no_death_by_signal(tmp_path: Path) -> None:
     assert node.wait() == 0
 
 
+STUCK = """
+import sys, threading
+from dataclasses import dataclass
+from lumper_ros.core import Core
+from lumper_ros.host import run_core
+@dataclass(frozen=True)
+class P: pass
+class Stuck(Core):
+    def tick(self, now):
+        print("up", flush=True)
+        return ()
+    def deactivate(self, now):
+        self.wait_for_ever()
+    def wait_for_ever(self):
+        threading.Event().wait()
+sys.exit(run_core("scene_markers", P, lambda p: Stuck(), tick_hz=20.0, lifecycle=False))
+"""
+
+
+def test_a_node_that_hangs_while_it_ends_leaves_and_says_where(tmp_path: Path) -> None:
+    """Nobody but the launcher's own end would take it away; it would never be started again."""
+    script = tmp_path / "node.py"
+    script.write_text(STUCK)
+    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert node.stdout is not None and node.stderr is not None
+    assert node.stdout.readline() == "up\n"
+    node.send_signal(signal.SIGINT)
+    try:
+        assert node.wait(30.0) == 1
+    finally:
+        node.kill()
+    assert "in wait_for_ever" in node.stderr.read()
+
+
 PROMPT = """
 import os, sys
 from dataclasses import dataclass
