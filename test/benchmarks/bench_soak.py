@@ -1,6 +1,6 @@
 """Memory and descriptors of every node of the running robot over a long job: physics and DDS. Writes build/bench/soak.json.
 
-`python test/benchmarks/bench_soak.py [--minutes 20] [--cartons 400] [--seed 1]`
+`python test/benchmarks/bench_soak.py [--minutes 20] [--cartons 400] [--seed 1] [--detector cloud] [--rate 0.6]`
 """
 
 import argparse
@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "system"))
 
 from launched import node_processes, start_demo  # noqa: E402
+
+from lumper_ros.interfaces import PERCEPTION  # noqa: E402
 
 PERIOD_S = 5.0
 # What is loaded, cached and filled once is there after this share of the run.
@@ -72,10 +74,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("LUMPER_BENCH_SOAK_MINUTES", "20")))
     parser.add_argument("--cartons", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--detector", default="detections", help="as the launch argument; cloud: clouds alone")
+    parser.add_argument("--rate", type=float, default=1.0, help="simulated seconds per second: less makes the job last")
     options = parser.parse_args()
     segments = shared_memory()
     with tempfile.TemporaryDirectory(prefix="lumper_soak_") as folder:
         words = ("--headless", "--cartons", str(options.cartons), "--seed", str(options.seed))
+        words += ("--rate", str(options.rate), f"detector:={options.detector}")
         demo, _, _ = start_demo(Path(folder) / "report.json", *words)
         begun_s = time.monotonic()
         try:
@@ -93,7 +98,8 @@ def main() -> int:
         )
     worst, most = max(memory, key=memory.__getitem__), max(descriptors, key=descriptors.__getitem__)
     note = (
-        f"over {minutes:.0f} min of one job of {options.cartons} cartons, the first third left out; {deaths} nodes died"
+        f"over {minutes:.0f} min at {options.rate:g} simulated seconds per second of one job of {options.cartons} cartons from "
+        f"{options.detector}, the first third left out; {deaths} nodes died"
     )
     figures = {
         "faults.memory_slope_mb_per_h": {
@@ -101,6 +107,11 @@ def main() -> int:
             "unit": "MB/h",
             "note": f"private memory of the node that grows most, {worst}; {note}; "
             + ", ".join(f"{name} {each:+.1f}" for name, each in sorted(memory.items())),
+        },
+        "perception.memory_slope_job_mb_per_h": {
+            "value": round(memory[PERCEPTION], 3),
+            "unit": "MB/h",
+            "note": f"private memory of the intake, {samples[PERCEPTION][0][1]:.0f} -> {samples[PERCEPTION][-1][1]:.0f} MB; {note}",
         },
         "faults.descriptor_slope_per_h": {
             "value": round(descriptors[most], 2),
