@@ -182,7 +182,7 @@ class Judge:
             raise ViolationError(f"not written down: motion {goal_id} leaves the planner without its record")
         if self.resume_wanted:
             raise ViolationError("goes on by itself: a latched stop was not followed by resume")
-        if goal.kind == ExecuteMotion.Goal.PICK:
+        if goal.kind in (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PROBE):
             age_s = self.robot.graph.now_of(PLANNER).ros_s - self.wall_stamp_s
             if age_s > WALL_AGE_S:
                 raise ViolationError(f"stale picture: a carton is taken on evidence {age_s:.2f} s old")

@@ -45,6 +45,7 @@ class Step(Enum):
 STEPS: Mapping[int, tuple[Step, ...]] = {
     G.PICK: (Step.APPROACH, Step.EXTRACT),
     G.PLACE: (Step.PLACE, Step.BACK_OFF),
+    G.PROBE: (Step.APPROACH, Step.EXTRACT, Step.BACK_OFF),
     G.RETREAT: (Step.MOVE,),
     G.HOME: (Step.MOVE,),
     G.SCAN: (Step.MOVE,),
@@ -104,6 +105,11 @@ class Active:
     @property
     def step(self) -> Step:
         return self.steps[0]
+
+    @property
+    def lets_go_here(self) -> bool:
+        """Whether the load is let go at the end of this step."""
+        return self.step is Step.PLACE or (self.step is Step.EXTRACT and self.request.kind == G.PROBE)
 
     def enter_stage(self, stage: int, ros_s: float) -> None:
         """Close the running stage's time and begin another's."""

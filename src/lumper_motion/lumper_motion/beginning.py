@@ -7,6 +7,7 @@ from lumper_msgs.msg import OutcomeCode
 
 from lumper_motion.active import Active, Held, Memory, Step
 from lumper_motion.free_motion import Failure
+from lumper_motion.intake import TAKING
 from lumper_motion.requests import Request
 from lumper_motion.senses import Senses
 from lumper_motion.tools import load_of
@@ -20,7 +21,9 @@ def fit(active: Active, memory: Memory, senses: Senses) -> Failure | None:
     if request.pick is None:
         return None
     ids = request.pick.carton_ids
-    if request.kind == ExecuteMotion.Goal.PICK:
+    if request.kind == ExecuteMotion.Goal.PROBE and held is not None:
+        return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}: place them first")
+    if request.kind in TAKING:
         if held is None and senses.holds():
             return Failure(C.CARTON_LOST, "the gripper holds something that no request picked: take it off by hand")
         if held is not None and held.load.carton_ids != ids:

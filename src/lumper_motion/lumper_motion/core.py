@@ -10,7 +10,7 @@ from lumper_msgs.msg import BrokerState, OutcomeCode
 from lumper_motion.active import STAGE_NAMES, Held
 from lumper_motion.drive import ARM
 from lumper_motion.grip import GRIPPER
-from lumper_motion.intake import KINDS, read_goal
+from lumper_motion.intake import KINDS, TAKING, read_goal
 from lumper_motion.journal import KIND, REFUSAL_KIND, Journal, Record
 from lumper_motion.outcomes import EXECUTE, finish
 from lumper_motion.parameters import MotionParameters
@@ -282,7 +282,7 @@ class MotionBroker(Core):
             return Refusal(C.NOT_PERMITTED, f"no permit: {permission.text}")
         if request.pick is not None and self._senses.base_in_trailer() is None:
             return Refusal(C.UNKNOWN_FRAME, "base_link is not known in trailer: /tf must connect the two")
-        if request.kind == G.PICK:
+        if request.kind in TAKING:
             seen_s = self._senses.versions.get(request.wall_version)
             newest = self._senses.wall.version if self._senses.wall else None
             if seen_s is None:

@@ -85,7 +85,7 @@ class Grip:
         """Press harder, then another grasp of the same face, then go back; what to say of it, nothing of going back."""
         assert active.pick is not None
         active.grip_tries += 1
-        rest = [step for step in active.steps[1:] if step is Step.EXTRACT]
+        rest = active.steps[1:]
         if active.grip_tries == 1:
             active.steps = [Step.PRESS, *rest]
             return f"{why}: pressing harder"

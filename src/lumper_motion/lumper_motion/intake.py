@@ -15,7 +15,17 @@ from lumper_ros.convert import matrix, pose_fault, seconds, vector
 from lumper_ros.robot import Robot, Trailer
 
 G = ExecuteMotion.Goal
-KINDS = {G.PICK: "PICK", G.PLACE: "PLACE", G.RETREAT: "RETREAT", G.HOME: "HOME", G.SCAN: "SCAN", G.JOG: "JOG"}
+KINDS = {
+    G.PICK: "PICK",
+    G.PLACE: "PLACE",
+    G.RETREAT: "RETREAT",
+    G.HOME: "HOME",
+    G.SCAN: "SCAN",
+    G.JOG: "JOG",
+    G.PROBE: "PROBE",
+}
+# Requests that go to a face of the load.
+TAKING = (G.PICK, G.PROBE)
 STANDARD_GRAVITY = 9.81
 Array = NDArray[np.float64]
 # A face may lie this far outside of the nominal trailer: walls bulge, pictures err.
@@ -44,7 +54,7 @@ def read_goal(
         )
     pick: Pick | Refusal | None = None
     jog: Jog | Refusal | None = None
-    if goal.kind in (G.PICK, G.PLACE):
+    if goal.kind in (*TAKING, G.PLACE):
         pick = _read_pick(goal.pick, goal.kind, robot, trailer, parameters)
     elif goal.kind == G.JOG:
         jog = _read_jog(goal, robot, parameters)
@@ -103,6 +113,8 @@ def _read_pick(pick: Any, kind: int, robot: Robot, trailer: Trailer, parameters:
         matrix(pick.load_in_tool),
         float(pick.mass_kg),
     )
+    if kind == G.PROBE and not extract.any():
+        return _malformed("pick.extract_m is zero: a PROBE pulls, along it; take a grasp of the front")
     return _outside(made, kind, robot, trailer) or overload(made, robot, parameters) or made
 
 
@@ -110,7 +122,7 @@ def _outside(pick: Pick, kind: int, robot: Robot, trailer: Trailer) -> Refusal |
     x, y, z = pick.grasp[:3, 3]
     s = WORKSPACE_SLACK_M
     inside = -s <= x <= trailer.length_m + s and abs(y) <= trailer.width_m / 2 + s and -s <= z <= trailer.height_m + s
-    if kind == G.PICK and not inside:
+    if kind in TAKING and not inside:
         return Refusal(
             OutcomeCode.OUT_OF_WORKSPACE,
             f"pick.grasp_pose ({x:.2f}, {y:.2f}, {z:.2f}) lies outside the trailer: is it in the frame trailer?",

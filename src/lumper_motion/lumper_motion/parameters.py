@@ -74,6 +74,12 @@ class MotionParameters:
         0.10, low=0.0, high=0.3, doc="largest height from which a load is let go when the gripper would touch the belt"
     )
     retreat_m: float = parameter(0.10, low=0.02, high=0.5, doc="way back from a released load or a failed grasp")
+    probe_m: float = parameter(
+        0.08,
+        low=0.02,
+        high=0.15,
+        doc="a PROBE pulls so far: more than the step at which a camera parts two faces, less than half of a carton's depth",
+    )
     retreat_speed_mps: float = parameter(0.25, low=0.01, high=1.0, doc="tool speed of the RETREAT request and of JOG")
     conveyor_wait_s: float = parameter(
         30.0, low=0.1, high=3600.0, doc="longest wait over the belt for the conveyor to be ready"

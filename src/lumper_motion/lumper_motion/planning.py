@@ -14,10 +14,10 @@ from lumper_motion.active import Active, Ahead, Memory, Step
 from lumper_motion.free_motion import Failure, Motion
 from lumper_motion.obstacles import Load
 from lumper_motion.parameters import MotionParameters
-from lumper_motion.requests import Pick
+from lumper_motion.requests import Pick, Request
 from lumper_motion.senses import Senses
 from lumper_motion.stages import Snapshot, StagePlanner
-from lumper_motion.tools import load_of
+from lumper_motion.tools import load_of, probing
 from lumper_ros.core import Compute, Now
 
 Array = NDArray[np.float64]
@@ -64,7 +64,8 @@ class Planning:
         self._asked += 1
         active.tag = f"plan {self._asked}"
         active.planning_since_s = now.steady_s
-        key = self._key(active.step, active.pick, start, load)
+        pick = active.pick and self._stroke(active.request, active.pick)
+        key = self._key(active.step, pick, start, load)
         for ahead in self._memory.ahead:
             # What failed ahead may be found by another search.
             if ahead.key == key and active.step is not Step.MOVE and not isinstance(ahead.motion, Failure):
@@ -82,15 +83,15 @@ class Planning:
         load = self._load()
         if active.step is Step.APPROACH or active.step is Step.PRESS:
             step, load = Step.EXTRACT, load_of(pick)
+        elif active.lets_go_here:
+            step, load = Step.BACK_OFF, None
         elif active.step is Step.EXTRACT:
             step = Step.PLACE
-        elif active.step is Step.PLACE:
-            step, load = Step.BACK_OFF, None
         else:
             return []
         self._asked += 1
         tag = f"ahead {self._asked}"
-        self._memory.ahead.append(Ahead(tag, self._key(step, pick, end, load)))
+        self._memory.ahead.append(Ahead(tag, self._key(step, self._stroke(active.request, pick), end, load)))
         return [Compute(tag, self._function(step, active, self.snapshot(end, load)))]
 
     def computed(self, tag: str, result: Any) -> None:
@@ -137,6 +138,10 @@ class Planning:
             b"" if base is None else np.round(base, 6).tobytes(),
         )
 
+    def _stroke(self, request: Request, pick: Pick) -> Pick:
+        """The pick with the stroke that this request makes."""
+        return probing(pick, self._p.probe_m) if request.kind == ExecuteMotion.Goal.PROBE else pick
+
     def _function(self, step: Step, active: Active, snapshot: Snapshot) -> Any:
         """What plans a step; closes over nothing that changes."""
         request, pick, planner = active.request, active.pick, self._planner
@@ -149,7 +154,7 @@ class Planning:
             return partial(planner.press, snapshot, pick.carton_ids, self._p.press_again_m)
         if step is Step.EXTRACT:
             assert pick is not None
-            return partial(planner.extract, snapshot, pick)
+            return partial(planner.extract, snapshot, self._stroke(request, pick))
         if step is Step.PLACE:
             assert pick is not None
             return partial(planner.place, snapshot, pick)

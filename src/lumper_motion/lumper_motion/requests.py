@@ -34,7 +34,7 @@ class Happening(Enum):
     RELEASED_ON = "may go on along the path"
     ARRIVED_NEXT = "arrived; another motion follows"
     ARRIVED_GRIP = "arrived at the face"
-    ARRIVED_RELEASE = "arrived on the belt"
+    ARRIVED_RELEASE = "arrived where the load is let go"
     ARRIVED_LAST = "arrived; nothing is left to do"
     GRIPPED = "the gripper holds"
     GRIP_AGAIN = "the gripper does not hold; try another way"
@@ -96,7 +96,7 @@ def transition_table() -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pick:
-    """Target of PICK and PLACE. Matrices 4x4; grasp in trailer, place in infeed, load in tool0."""
+    """Target of PICK, PLACE and PROBE. Matrices 4x4; grasp in trailer, place in infeed, load in tool0."""
 
     carton_ids: tuple[int, ...]
     stroke: int

@@ -17,7 +17,7 @@ from lumper_motion.beginning import fit
 from lumper_motion.drive import SCALE_STEP, Drive
 from lumper_motion.free_motion import Failure
 from lumper_motion.grip import Grip, Verdict
-from lumper_motion.intake import KINDS
+from lumper_motion.intake import KINDS, TAKING
 from lumper_motion.journal import Journal, Record
 from lumper_motion.outcomes import EXECUTE, event_of, finish
 from lumper_motion.parameters import MotionParameters
@@ -225,7 +225,7 @@ class Runner:
         held = self.memory.held
         if held is not None:
             return {"pick": pick_to_json(held.pick), "out": held.out}
-        if active.request.kind == ExecuteMotion.Goal.PICK and active.pick is not None:
+        if active.request.kind in TAKING and active.pick is not None:
             return {"pick": pick_to_json(active.pick), "out": False}
         return None
 
@@ -301,7 +301,7 @@ class Runner:
             active.fire(H.ARRIVED_GRIP)
             self.gripper_arrived(now)
             return
-        if active.step is Step.PLACE:
+        if active.lets_go_here:
             active.grip_since_s = now.steady_s
             active.fire(H.ARRIVED_RELEASE)
             self._grip.release()

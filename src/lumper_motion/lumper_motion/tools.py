@@ -109,6 +109,12 @@ def load_of(pick: Pick) -> Load:
     return Load(pick.carton_ids, pose, pick.size_m, pick.mass_kg, pick.zones)
 
 
+def probing(pick: Pick, by_m: float) -> Pick:
+    """The pick with the beginning of its pull for a stroke: what is let go then stands where it stood, on what bears it."""
+    length_m = float(np.linalg.norm(pick.extract_m))
+    return replace(pick, lift_m=0.0, tilt_rad=0.0, extract_m=pick.extract_m * min(1.0, by_m / length_m))
+
+
 def regrasped(pick: Pick, robot: Robot) -> Pick:
     """Another grasp of the same face: the pad on the middle of the face, every zone on that lies on it whole."""
     shift = pick.load_in_tool[:2, 3]

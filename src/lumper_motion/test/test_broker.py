@@ -9,7 +9,7 @@ from harness import World, carton, pick_of, wall_of
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 
-from lumper_ros.core import GoalStatus
+from lumper_ros.core import GoalStatus, Severity
 
 G, B, C = ExecuteMotion.Goal, BrokerState, OutcomeCode
 TARGET = 3 * 6 + 3
@@ -55,6 +55,49 @@ def test_pick_then_place_then_home_and_scan(world: World) -> None:
     assert world.peak_accel <= 1.02
     assert world.state.dispatched_without_permit == 0
     assert {f.stage for f in world.feedback[pick]} >= {B.STAGE_APPROACH, B.STAGE_EXTRACT}
+
+
+def test_a_probe_pulls_a_little_lets_go_and_backs_off(world: World) -> None:
+    target = world.cartons[TARGET]
+    world.ask(world.goal(G.SCAN))
+    tool = world.broker._planner.kinematics.tool
+    probe = world.send(world.goal(G.PROBE, pick_of(target)))
+    world.until(lambda: world.attached)
+    gripped = tool(world.position)[0][:3, 3]
+    world.until(lambda: world.zones == 0)
+    pulled_m = np.linalg.norm(tool(world.position)[0][:3, 3] - gripped)
+    assert pulled_m == pytest.approx(world.parameters.probe_m + world.parameters.press_m, abs=1e-3), "from the face on"
+    assert world.max_speed_seen < 0.01
+    assert world.finish(probe) == C.NONE, world.results[probe]
+    result = world.results[probe][1]
+    assert [s.stage for s in result.stages] == ["approach", "grasp", "extract", "retreat"]
+    assert not result.holding_carton and not world.state.held_carton_ids.tolist()
+    assert not [event for event in world.events if event.severity.value >= Severity.WARN.value]
+    assert world.ask(world.goal(G.PICK, pick_of(target))) == C.NONE, "nothing is in the way of taking it then"
+
+
+def test_a_probe_that_was_broken_off_is_a_pick_broken_off(world: World) -> None:
+    message = pick_of(world.cartons[TARGET])
+    probe = world.send(world.goal(G.PROBE, message))
+    world.until(moving(world, B.STAGE_EXTRACT))
+    world.permit = False
+    assert world.finish(probe) == C.STOPPED_BY_SAFETY
+    assert world.results[probe][1].holding_carton
+    world.permit = True
+    world.run(0.2)
+    assert world.ask(world.goal(G.PROBE, message)) == C.MALFORMED, "the gripper is not empty"
+    place = world.send(world.goal(G.PLACE, message))
+    assert world.finish(place) == C.NONE, world.results[place]
+    assert [s.stage for s in world.results[place][1].stages] == ["extract", "carry", "place", "retreat"]
+
+
+def test_a_probe_whose_grasp_does_not_hold_is_tried_again_as_a_pick_is(world: World) -> None:
+    probe = world.send(world.goal(G.PROBE, pick_of(world.cartons[TARGET])))
+    world.seals = False
+    world.until(lambda: any(event.code == "motion.grip_again" for event in world.events))
+    world.seals = True
+    assert world.finish(probe) == C.NONE, world.results[probe]
+    assert not world.results[probe][1].holding_carton and not world.attached
 
 
 def test_load_is_laid_with_its_centre_where_it_was_asked(world: World) -> None:

@@ -85,6 +85,14 @@ def test_malformed_pick(shared: World, path: str, value: Any, word: str) -> None
     refused(shared, with_pick(shared, put(path, value)), C.MALFORMED, word)
 
 
+def test_a_probe_that_does_not_pull(shared: World) -> None:
+    refused(shared, with_pick(shared, put("extract_m", Vector3()), G.PROBE), C.MALFORMED, "extract_m")
+    refused(shared, with_pick(shared, put("grasp_pose.position.y", 5.0), G.PROBE), C.OUT_OF_WORKSPACE, "outside")
+    goal = with_pick(shared, put("lift_m", 0.0), G.PROBE)
+    goal.wall_version = 99
+    refused(shared, goal, C.UNKNOWN_WALL_VERSION, "wall_version=99")
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [

@@ -99,8 +99,12 @@ def _judged(now: _States, z: Measurements) -> _Judged:
     )
 
 
-def update(tracks: list[Track], z: Measurements, stamp_s: float) -> list[bool]:
-    """Filter a measurement into each of M tracks, row by row. True = the carton was taken to have moved, or changed, and set anew."""
+def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools) -> list[bool]:
+    """Filter a measurement into each of M tracks, row by row. True = the carton was taken to have moved, or changed, and set anew.
+
+    Args:
+        settling: (M,) rows of which the measurement is all that is known from now on.
+    """
     if not tracks:
         return []
     now = _States.of(tracks, stamp_s)
@@ -114,7 +118,9 @@ def update(tracks: list[Track], z: Measurements, stamp_s: float) -> list[bool]:
         if np.isfinite(z.mass[row]):
             track.mass = float(z.mass[row])
         track.seen_again(stamp_s, float(z.confidence[row]))
-        if not judged.strange[row]:
+        if settling[row]:
+            track.settle(z, row)
+        elif not judged.strange[row]:
             track.suspect = 0
         elif not track.id:
             # Not yet a carton: only pictures that agree make it one.
@@ -122,7 +128,7 @@ def update(tracks: list[Track], z: Measurements, stamp_s: float) -> list[bool]:
             track.times_seen = 1
         else:
             moved[row] = _strange(track, z, judged, row)
-    _filter(tracks, now, z, judged)
+    _filter(tracks, now, z, judged, np.flatnonzero(~(judged.strange | settling)))
     return moved
 
 
@@ -139,15 +145,14 @@ def _strange(track: Track, z: Measurements, judged: _Judged, row: int) -> bool:
     return not judged.still[row]
 
 
-def _filter(tracks: list[Track], now: _States, z: Measurements, judged: _Judged) -> None:
-    """Take the measurements in where nothing is strange."""
+def _filter(tracks: list[Track], now: _States, z: Measurements, judged: _Judged, usual: Ints) -> None:
+    """Take the measurements in, in the rows where nothing is strange."""
     gain = np.where(judged.firm, now.var / (now.var + judged.noise**2 + 1e-12), 0.0)
     # A plane that is measured the first time, or of which only a bound was known.
     first = np.isfinite(z.offset) & (np.isnan(now.offset) | (now.loose & ~z.bound))
     offset = np.where(first, z.offset, now.offset + gain * judged.innovation)
     var = np.where(first, z.sigma**2, np.maximum((1.0 - gain) * now.var, LEAST_VAR_M2))
     loose = np.where(first, z.bound, now.loose)
-    usual = np.flatnonzero(~judged.strange)
     offset, var, loose = _reached(tracks, usual, z, offset, var, loose)
     rotation_gain = now.rotation_var / (now.rotation_var + z.rotation_sigma**2)
     rotation = now.rotation @ rotations(rotation_gain[:, None] * judged.turn)

@@ -30,6 +30,7 @@ class GripperStory:
         manipulates = state.active_kind in (
             ExecuteMotion.Goal.PICK,
             ExecuteMotion.Goal.PLACE,
+            ExecuteMotion.Goal.PROBE,
             ExecuteMotion.Goal.RETREAT,
         )
         self.busy = executing and manipulates
@@ -45,6 +46,9 @@ class GripperStory:
         for carton_id in self.held:
             if carton_id in now_held:
                 continue
+            if state.active_kind == ExecuteMotion.Goal.PROBE:
+                tracker.put_back(carton_id, stamp_s)
+                continue
             good = self._delivered(state)
             if tracker.release(carton_id, good, stamp_s):
                 (delivered if good else lost).append(carton_id)
@@ -53,8 +57,11 @@ class GripperStory:
 
     @staticmethod
     def _delivered(state: Any) -> bool:
-        if state.state == BrokerState.EXECUTING and state.active_kind == ExecuteMotion.Goal.PLACE:
-            return state.stage in (BrokerState.STAGE_PLACE, BrokerState.STAGE_RETREAT)
+        """Whether what left the cups lies on the belt. The last outcome tells of it only when nothing is under way any more."""
+        if state.active_kind and state.state in (BrokerState.EXECUTING, BrokerState.STOPPING, BrokerState.HOLDING):
+            laying_down = state.stage in (BrokerState.STAGE_PLACE, BrokerState.STAGE_RETREAT)
+            executes = state.state == BrokerState.EXECUTING
+            return bool(executes and state.active_kind == ExecuteMotion.Goal.PLACE and laying_down)
         return bool(state.last_outcomes) and state.last_outcomes[0].code == 0
 
     def explain(

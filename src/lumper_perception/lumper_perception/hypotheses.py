@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumper_perception.boxes import CONTRADICTED_M, PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
+from lumper_perception.parting import parted
 
 # Of an end of which only the nearest place is known, m.
 BOUND_SIGMA_M = 5e-3
@@ -166,7 +167,9 @@ def _joined(planes: _Planes, members: list[int]) -> tuple[Array, Array, Bools, B
 
 def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
     """Boxes of one picture's faces (frame trailer), axes named so that x points into the trailer, z up where it can."""
-    groups = group_faces(faces, limits or MergeLimits())
+    limits = limits or MergeLimits()
+    faces = parted(faces, limits.edge_m)
+    groups = group_faces(faces, limits)
     if not groups:
         none = np.zeros((0, 6))
         return Boxes(

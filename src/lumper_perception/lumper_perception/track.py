@@ -74,6 +74,8 @@ class Track:
     last_beyond_s: float = -np.inf
     fallen: bool = False
     dropped: bool = False
+    # It was pulled at, perhaps by a part of it: the next picture that shows all of it says what its id names.
+    reopened: bool = False
     visible_now: int = 0
     rest_rotation: Array = field(default_factory=lambda: np.eye(3))
     rest_offset: Array = field(default_factory=lambda: np.full(6, np.nan))
@@ -109,12 +111,24 @@ class Track:
                 tells_place = z.seen[row, seen_side] or self.loose[other]
                 if tells_place and known[other] and not (measured[other] and not bound[other]):
                     self.offset[other] += own[seen_side] - self.offset[seen_side]
-        take = measured & ~bound
+        # What goes along, or stays, does not leave behind a place to which the box reaches at least.
+        reached = measured & known & bound & (PLANE_SIGN * (own - self.offset) > 0.0)
+        take = (measured & ~bound) | reached
         self.offset = np.where(take, own, self.offset)
         self.var = np.where(take, z.sigma[row] ** 2, self.var + 1e-4)
-        self.loose = np.where(take, False, self.loose)
+        self.loose = np.where(take, reached, self.loose)
         self.rotation = z.rotation[row]
         self.rotation_var = float(z.rotation_sigma[row]) ** 2
+
+    def settle(self, z: Measurements, row: int) -> None:
+        """Whatever it was taken for, this box is it, as far as it is seen; what lies beside the box is something else."""
+        own, measured = z.own_offset[row], np.isfinite(z.own_offset[row])
+        self.offset = np.where(measured, own, self.offset)
+        self.var = np.where(measured, z.sigma[row] ** 2, self.var + 1e-4)
+        self.loose = np.where(measured, z.bound[row], self.loose)
+        self.rotation, self.rotation_var = z.rotation[row], float(z.rotation_sigma[row]) ** 2
+        self.reopened, self.suspect = False, 0
+        self.rest()
 
     def seen_again(self, stamp_s: float, confidence: float) -> None:
         """Count a sighting, without touching the geometry."""

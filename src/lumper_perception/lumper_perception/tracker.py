@@ -20,6 +20,7 @@ FALL_M = 0.05
 SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
 CLEAR_SHARE = 0.75
+ALL_CLEAR_SHARE = 0.99
 # A carton that was missed in fewer pictures in a row still stands where it was.
 STANDS_MISSES = 2
 # While clouds come they tell what is gone; without their word it takes so many times more pictures.
@@ -100,7 +101,7 @@ class Tracker:
                 if index not in matched:
                     free[index].seen_again(stamp_s, float(boxes.confidence[box]))
                     matched.add(index)
-        self._update(boxes, free, pairs, matches, stamp_s, touched, report)
+        self._update(boxes, free, pairs, matches, view, stamp_s, touched, report)
         missed = [index for index in range(len(free)) if index not in matched]
         self._miss(free, missed, view, stamp_s, touched, report)
         used = set(merged) | {box for box, _, _ in matches}
@@ -114,13 +115,15 @@ class Tracker:
         free: list[Track],
         pairs: Pairs,
         matches: list[tuple[int, int, int]],
+        view: View | None,
         stamp_s: float,
         touched: Mapping[int, float],
         report: Report,
     ) -> None:
         tracks = [free[index] for _, index, _ in matches]
         rows = np.array([row for _, _, row in matches], dtype=np.int64)
-        for track, moved in zip(tracks, update(tracks, pairs.measurements(rows), stamp_s), strict=True):
+        told = update(tracks, pairs.measurements(rows), stamp_s, self._settling(tracks, view))
+        for track, moved in zip(tracks, told, strict=True):
             if not moved:
                 continue
             allowance = touched.get(track.id, 0.0)
@@ -132,6 +135,14 @@ class Tracker:
                 ):
                     report.moved.append(track.id)
                 track.rest()
+
+    def _settling(self, tracks: list[Track], view: View | None) -> Bools:
+        """(M,) which of these a picture may say anew: those pulled at, once nothing hides a part of them."""
+        result = np.array([track.reopened for track in tracks], dtype=bool)
+        rows = np.flatnonzero(result)
+        if len(rows) and view is not None:
+            result[rows] = self.visible_fraction(tracks, rows.tolist(), view) > ALL_CLEAR_SHARE
+        return result
 
     def _miss(
         self,
@@ -399,12 +410,20 @@ class Tracker:
                 if delivered:
                     self._forget([track])
                     return True
-                track.dropped = True
+                track.dropped = track.reopened = True
                 track.last_seen_s = stamp_s
                 track.state = TrackState.UNCERTAIN
                 track.misses = STANDS_MISSES
                 return True
         return False
+
+    def put_back(self, carton_id: int, stamp_s: float) -> None:
+        """The gripper let go of a carton where it stands, after a pull of a few cm. Whether all of it came along is to be seen."""
+        for track in self.tracks:
+            if track.id == carton_id and track.state is TrackState.HELD:
+                track.state, track.last_seen_s, track.misses = TrackState.SEEN, stamp_s, 0
+                track.reopened = True
+                track.rest()
 
     def forget(self, carton_id: int) -> None:
         """A carton that is known to be where no picture is judged."""

@@ -279,6 +279,79 @@ def test_touched_carton_that_moves_is_no_collapse(world):
     assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
 
 
+def two_as_one(seed: int) -> tuple[Load, Load, int]:
+    """A load of which a detector takes two equal cartons, side by side and flush, for one: what it shows, what is there, its key."""
+    shown = one_row(seed)
+    widest = int(np.argmax(shown.size[:, 1] * (shown.size[:, 2] > 0.2)))
+    there = Load(*(np.concatenate([each, each[widest : widest + 1]]) for each in shown_fields(shown)))
+    quarter = np.array([0.0, shown.size[widest, 1] / 4.0, 0.0])
+    there.size[[widest, -1], 1] /= 2.0
+    there.centre[widest] -= quarter
+    there.centre[-1] += quarter
+    there.key[-1] = int(shown.key.max()) + 1
+    return shown, there, int(shown.key[widest])
+
+
+def shown_fields(load: Load) -> tuple[np.ndarray, ...]:
+    return load.centre, load.size, load.rotation, load.key, load.shade
+
+
+def probed(world: World, carton_id: int) -> None:
+    """What the broker says while it pulls at a carton a little and lets go of it."""
+    rig, kind = world.rig, ExecuteMotion.Goal.PROBE
+    for stage, held in (
+        (BrokerState.STAGE_APPROACH, ()),
+        (BrokerState.STAGE_GRASP, ()),
+        (BrokerState.STAGE_EXTRACT, (carton_id,)),
+        (BrokerState.STAGE_RETREAT, ()),
+    ):
+        rig.step(0.3)
+        rig.broker(held, kind, stage, state=BrokerState.EXECUTING)
+    rig.step(0.3)
+    rig.broker()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_face_of_which_a_part_came_along_is_two_cartons(rig, seed: int):
+    shown, there, key = two_as_one(seed)
+    world = World(rig().start(), shown)
+    world.see(8)
+    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    probed(world, carton_id)
+    world.load = there
+    shift(world, key, [-0.08, 0.0, 0.0])
+    world.see(12)
+    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
+    (born,) = set(cartons) - before
+    assert set(cartons) - {born} == before, f"seed {seed}"
+    width_m = shown.size[shown.key == key][0, 1] / 2.0
+    for carton in (cartons[carton_id], cartons[born]):
+        assert carton.size_m.y == pytest.approx(width_m, abs=0.02), f"seed {seed}"
+    apart_m = abs(cartons[carton_id].pose.position.y - cartons[born].pose.position.y)
+    assert apart_m == pytest.approx(width_m, abs=0.02)
+    codes = [event.code for event in world.rig.events]
+    assert "perception.moved_untouched" not in codes and "perception.removed" not in codes, f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_face_that_came_along_whole_is_one_carton(rig, seed: int):
+    shown, _, key = two_as_one(seed)
+    world = World(rig().start(), shown)
+    world.see(8)
+    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    probed(world, carton_id)
+    shift(world, key, [-0.08, 0.0, 0.0])
+    world.see(12)
+    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
+    assert set(cartons) == before, f"seed {seed}"
+    at = world.load.centre[world.load.key == key][0]
+    assert cartons[carton_id].pose.position.x - cartons[carton_id].size_m.x / 2.0 == pytest.approx(
+        at[0] - world.load.size[world.load.key == key][0, 0] / 2.0, abs=0.012
+    )
+    codes = [event.code for event in world.rig.events]
+    assert "perception.moved_untouched" not in codes and "perception.removed" not in codes, f"seed {seed}"
+
+
 def test_lost_carton_is_found_on_the_floor_under_its_id(world):
     world.see(6)
     rig = world.rig
@@ -306,6 +379,43 @@ def put_tool(rig, position, axis):
     found = least_squares(off, [-0.5, 0.2, 1.3, 0.0, 0.5, 0.0])
     assert np.abs(found.fun).max() < 0.02
     rig.joints = found.x
+
+
+@pytest.mark.parametrize("state", [BrokerState.STOPPING, BrokerState.HOLDING, BrokerState.EXECUTING])
+def test_what_leaves_the_cups_in_a_pull_was_not_delivered_whatever_ended_well_before(world, state: int):
+    """The outcome that a state tells is that of the request before."""
+    world.see(6)
+    rig = world.rig
+    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
+    carton_id = world.id_of(key)
+    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=state, outcome=0)
+    assert [event.code for event in rig.events if event.code in ("perception.lost", "perception.removed")] == [
+        "perception.lost"
+    ]
+    rig.broker(outcome=300)
+    world.see(3)
+    assert carton_id in [carton.id for carton in rig.wall.cartons], "it stands where it stood, under its id"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_face_that_was_lost_in_the_pull_and_left_in_two_parts_is_two_cartons(rig, seed: int):
+    shown, there, key = two_as_one(seed)
+    world = World(rig().start(), shown)
+    world.see(8)
+    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    world.rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
+    world.rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.STOPPING)
+    world.rig.broker(outcome=306)
+    world.load = there
+    shift(world, key, [-0.09, 0.0, 0.0])
+    world.see(12)
+    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
+    (born,) = set(cartons) - before
+    assert set(cartons) - {born} == before, f"seed {seed}"
+    width_m = shown.size[shown.key == key][0, 1] / 2.0
+    for carton in (cartons[carton_id], cartons[born]):
+        assert carton.size_m.y == pytest.approx(width_m, abs=0.02), f"seed {seed}"
 
 
 def test_a_carton_let_go_over_the_belt_by_a_stop_does_not_stay_there_in_the_picture(world):

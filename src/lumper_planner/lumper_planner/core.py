@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lumper_msgs.action import ExecuteMotion, Unload
+from lumper_msgs.action import Unload
 from lumper_msgs.msg import JobState, OutcomeCode, SafetyState
 
 from lumper_planner import assist, outcomes
@@ -21,7 +21,7 @@ from lumper_planner.record import (
 )
 from lumper_planner.reports import request_message, result_of
 from lumper_planner.tree import build_tree, run_tree
-from lumper_planner.unloading import Choice, Choose, Unloading
+from lumper_planner.unloading import TAKING, Choice, Choose, Unloading
 from lumper_ros.auth import CommandVerifier, MonitorFeed
 from lumper_ros.core import (
     NOTHING,
@@ -181,7 +181,7 @@ class UnloadPlanner(Core):
         u.dirty = True
         names = ", ".join(map(str, list(wall.moved_ids)[:8]))
         touched = (
-            job.in_flight is not None and job.in_flight.kind == ExecuteMotion.Goal.PICK
+            job.in_flight is not None and job.in_flight.kind in TAKING
         ) or self._last_pick_end_s >= picture_before_s
         u.emit("wall.collapsed", f"cartons moved without being touched: {names}", Severity.WARN)
         if not touched and not any(question.blocking for question in job.questions()):
@@ -238,7 +238,7 @@ class UnloadPlanner(Core):
         if request.kind == BASE:
             outcomes.base_ended(u, request, status, result)
         else:
-            if request.kind == ExecuteMotion.Goal.PICK:
+            if request.kind in TAKING:
                 self._last_pick_end_s = now.ros_s
             outcomes.motion_ended(u, request, status, result)
         return self._end()

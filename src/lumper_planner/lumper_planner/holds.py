@@ -8,7 +8,7 @@ from py_trees.common import Status
 
 from lumper_planner import assist, moves, outcomes
 from lumper_planner.record import BASE, PAUSED_BY_STOP
-from lumper_planner.unloading import Unloading
+from lumper_planner.unloading import TAKING, Unloading
 
 _GOAL = ExecuteMotion.Goal
 
@@ -108,8 +108,8 @@ def reconciling(u: Unloading) -> Status:
     if (
         job.load is None
         and request is not None
-        and request.kind == _GOAL.PICK
-        and (holding or code in (0, OutcomeCode.CARTON_LOST))
+        and request.kind in TAKING
+        and (holding or (request.kind == _GOAL.PICK and code in (0, OutcomeCode.CARTON_LOST)))
     ):
         outcomes.took_load(u, request)
     if job.load is not None and not holding:

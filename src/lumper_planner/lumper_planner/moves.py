@@ -44,11 +44,12 @@ def fresh(u: Unloading) -> bool:
     return stamp_s >= u.look_after_s and u.now.ros_s - stamp_s <= u.parameters.wall_max_age_s and math.isfinite(stamp_s)
 
 
-def pick(u: Unloading, chosen: PlannedPick) -> None:
+def pick(u: Unloading, chosen: PlannedPick, kind: int = _GOAL.PICK) -> None:
     plan = u.choice.plan if u.choice is not None else None
     u.thorough = ""
-    u.send_motion(_GOAL.PICK, chosen, plan)
-    u.say(JobState.PICKING, f"taking {', '.join(map(str, chosen.carton_ids))}")
+    u.send_motion(kind, chosen, plan)
+    verb = "taking" if kind == _GOAL.PICK else "pulling at"
+    u.say(JobState.PICKING, f"{verb} {', '.join(map(str, chosen.carton_ids))}")
     u.require_job().left = 0 if u.world.picture is None else len(u.world.picture.ids)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, OutcomeCode
 
-from lumper_planner import assist
+from lumper_planner import assist, doubts
 from lumper_planner.record import Request
 from lumper_planner.unloading import POSE_OTHER, POSE_SCAN, Unloading
 from lumper_ros.core import GoalStatus, Severity
@@ -102,6 +102,8 @@ def motion_ended(unloading: Unloading, request: Request, status: GoalStatus, res
         return
     if request.kind == _GOAL.PICK:
         _pick_ended(unloading, request, code, result)
+    elif request.kind == _GOAL.PROBE:
+        _probe_ended(unloading, request, code, result)
     elif request.kind == _GOAL.PLACE:
         _place_ended(unloading, code, result)
     else:
@@ -118,6 +120,8 @@ def took_load(unloading: Unloading, request: Request) -> None:
     for carton in ids:
         job.delivered[str(carton)] = unloading.now.ros_s
     job.split = [carton for carton in job.split if carton not in ids]
+    for carton in ids:
+        job.doubted.pop(str(carton), None)
     job.merged = [group for group in job.merged if not set(group) & set(ids)]
 
 
@@ -163,8 +167,35 @@ def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) 
         took_load(unloading, request)
         load_gone(unloading, delivered=False, why=f"carton lost while it was pulled out: {result.text[:200]}")
         _count_failure(unloading, request, ids, OutcomeCode.CARTON_LOST, result.text)
+        doubts.raise_about(unloading, request.pick)
         return
-    if code in _CARTON_CODES:
+    _not_taken(unloading, request, code, result)
+
+
+def _probe_ended(unloading: Unloading, request: Request, code: int, result: Any) -> None:
+    """A pull at one end of a face. What it showed is for the next picture; held, it is a pick that was broken off."""
+    assert request.pick is not None
+    (carton,) = (int(item) for item in request.pick["carton_ids"])
+    if result.holding_carton:
+        doubts.settle(unloading, carton)
+        _pick_ended(unloading, request, code, result)
+        return
+    unloading.look_again()
+    if code not in _LOOK_CODES:
+        doubts.settle(unloading, carton)
+    if code == OutcomeCode.NONE:
+        unloading.faults_in_row = 0
+        # The arm stands before what it pulled at.
+        unloading.prelude = [_GOAL.SCAN]
+        unloading.emit("carton.probed", f"carton {carton} was pulled at; the next picture shows what came along")
+    else:
+        _not_taken(unloading, request, code, result)
+
+
+def _not_taken(unloading: Unloading, request: Request, code: int, result: Any) -> None:
+    assert request.pick is not None
+    if code in _CARTON_CODES or code == OutcomeCode.CARTON_LOST:
+        ids = [int(carton) for carton in request.pick["carton_ids"]]
         _count_failure(unloading, request, ids, code, result.text)
     elif code not in _LOOK_CODES:
         _fault(unloading, code, result.text)

@@ -91,6 +91,10 @@ class JobRecord:
     )  # carton id -> tool0 x, y, z, base x (trailer, m) and stroke of grasps to which no way was found from that base
     merged: list[list[int]] = field(default_factory=list)
     split: list[int] = field(default_factory=list)
+    doubted: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # carton id that may be two cartons -> tool0 x, y, z (trailer) of the grasp that it was lost from, longest edge of its face, m
+    probed: list[int] = field(default_factory=list)  # cartons that were pulled at to see whether they are one
     in_flight: Request | None = None
     unresolved: Request | None = None  # its result was lost with the planner or the broker
     load: dict[str, Any] | None = None  # the pick whose load is on the gripper

@@ -6,7 +6,7 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, JobState, OutcomeCode, Wall
 from py_trees.common import Status
 
-from lumper_planner import assist, moves
+from lumper_planner import assist, doubts, moves
 from lumper_planner.record import BASE, PAUSED_BY_PERSON, to_pick
 from lumper_planner.unloading import POSE_SCAN, Unloading
 from lumper_ros.core import Severity
@@ -17,6 +17,7 @@ FORCED_TOLERANCE_M = 0.03
 _STAGE_NAMES = {
     _GOAL.PICK: (JobState.PICKING, "taking"),
     _GOAL.PLACE: (JobState.PLACING, "laying down"),
+    _GOAL.PROBE: (JobState.PICKING, "pulling a little, to see whether it is one:"),
     _GOAL.SCAN: (JobState.SENSING, "clearing the camera's view"),
     _GOAL.HOME: (JobState.WAITING, "homing the arm"),
     _GOAL.RETREAT: (JobState.WAITING, "backing the arm out"),
@@ -223,7 +224,14 @@ def taking(u: Unloading) -> Status:
     if belt is None or belt.jammed or u.now.steady_s - u.world.conveyor_s > u.parameters.conveyor_max_age_s:
         u.say(JobState.WAITING, u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s))
         return Status.RUNNING
-    moves.pick(u, choice.plan.picks[0])
+    chosen = choice.plan.picks[0]
+    if doubts.about(u, chosen):
+        if not doubts.testable(u, chosen):
+            doubts.settle(u, int(chosen.carton_ids[0]))
+            return Status.SUCCESS
+        moves.pick(u, chosen, _GOAL.PROBE)
+        return Status.RUNNING
+    moves.pick(u, chosen)
     return Status.RUNNING
 
 

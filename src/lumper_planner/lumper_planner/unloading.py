@@ -32,6 +32,9 @@ from lumper_ros.core import (
 # Namespace of all ids that are derived from a job's id and counter.
 ID_SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "unload_planner.lumper.dev")
 
+# Motions that go to a face of the load.
+TAKING = (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PROBE)
+
 POSE_SCAN = "scan"
 POSE_OTHER = "other"
 
@@ -177,7 +180,7 @@ class Unloading:
             request.pick = to_plain(pick)
         if plan is not None:
             goal.plan_id = request.plan_id = plan.plan_id
-        if kind == ExecuteMotion.Goal.PICK and self.world.wall is not None:
+        if kind in TAKING and self.world.wall is not None:
             goal.wall_version = request.wall_version = int(self.world.wall.version)
         job.in_flight = request
         self.sent_now.append(request_id)
@@ -227,7 +230,7 @@ class Unloading:
             no_path=_by_carton(job.no_path),
             set_aside=tuple(sorted(job.asked_about())),
             merged=tuple(map(tuple, job.merged)),
-            split=tuple(sorted(job.split)),
+            split=tuple(sorted({*job.split, *map(int, job.doubted)})),
         )
 
     def _gone(self, wall: Wall) -> set[int]:

@@ -38,7 +38,7 @@ from lumper_ros.convert import seconds, to_point, to_time, to_vector3
 GOAL = ExecuteMotion.Goal
 KEY = b"k" * 32
 REACH_M = 2.3
-DURATION_S = {GOAL.PICK: 3.0, GOAL.PLACE: 3.0, GOAL.SCAN: 1.5, GOAL.HOME: 2.0, GOAL.RETREAT: 1.0}
+DURATION_S = {GOAL.PICK: 3.0, GOAL.PROBE: 3.0, GOAL.PLACE: 3.0, GOAL.SCAN: 1.5, GOAL.HOME: 2.0, GOAL.RETREAT: 1.0}
 
 
 def parameters(**changes: Any) -> PlannerParameters:
@@ -56,6 +56,9 @@ def top_first(request: ChoiceRequest) -> Choice:
             continue
         pick = PlannedPick(carton_ids=[carton], size_m=to_vector3(picture.size[row]), speed_limit_mps=0.4)
         pick.grasp_pose.position = to_point(picture.centre[row])
+        pick.extract_m.x = -0.5
+        if carton in request.split:
+            pick.size_m.x, pick.size_m.y = picture.size[row][0] / 2.0, picture.size[row][1] / 2.0
         pick.expected_s, pick.risk_s = 6.0, 1.0
         if carton in request.skipped or carton in request.set_aside:
             continue
@@ -94,6 +97,8 @@ class FakeWorld:
         self.belt = 0
         self.floor: set[int] = set()
         self.held: list[int] = []
+        self.twins: set[int] = set()  # two cartons that look like one until one of them is pulled at
+        self.loses_in_place = False  # what is lost in the pull stays where it stood
         self.mode = SafetyState.RUN
         self.causes: list[SafetyCause] = []
         self.conveyor_ready, self.jammed = True, False
@@ -243,7 +248,7 @@ class FakeWorld:
             self._drive(goal_id, goal, life, 10)
             return
         assert seconds(goal.deadline) > self.ros_s
-        if goal.kind == GOAL.PICK:
+        if goal.kind in (GOAL.PICK, GOAL.PROBE):
             assert not self.held, "PICK with a full gripper"
             self.picks.append((int(goal.wall_version), self.shown_version, 0.0))
             assert goal.wall_version == self.shown_version, "PICK on a picture that is not the newest"
@@ -280,10 +285,12 @@ class FakeWorld:
                 self.held = ids
                 for carton in ids:
                     self.floor.discard(carton)
-            elif code == OutcomeCode.CARTON_LOST:
+            elif code == OutcomeCode.CARTON_LOST and not self.loses_in_place:
                 self._fall(ids)
             elif code == 0:
                 code = OutcomeCode.GRASP_NOT_MADE
+        elif goal.kind == GOAL.PROBE:
+            self._probe(ids[0], code)
         elif goal.kind == GOAL.PLACE:
             if code == 0:
                 last_stage = BrokerState.STAGE_RETREAT
@@ -299,6 +306,17 @@ class FakeWorld:
         if life == self.life:
             self.tell(lambda core: core.goal_result("motion/execute", goal_id, status, result, self.now()))
         self._broker()
+
+    def _probe(self, carton: int, code: int) -> None:
+        if carton not in self.cartons:
+            return
+        if code == OutcomeCode.STOPPED_BY_SAFETY:
+            self.held = [carton]
+        if code in (0, OutcomeCode.STOPPED_BY_SAFETY) and carton in self.twins:
+            self.twins.discard(carton)
+            x, y, z = self.cartons[carton]
+            self.cartons[carton] = [x - 0.04, y - 0.1, z]
+            self.cartons[carton + 500] = [x, y + 0.1, z]
 
     def _deliver(self) -> None:
         for carton in self.held:

@@ -143,6 +143,76 @@ def test_a_carton_lost_in_the_pull_twice_is_asked_about_and_not_tried_for_ever()
     assert result.dropped == 2 and result.assists == 1
 
 
+def lost_in_place(twins: set[int], script: dict[int, list[int]] | None = None) -> FakeWorld:
+    """A pile whose first carton to be taken is lost in the pull and stays where it stood."""
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CARTON_LOST], **(script or {})})
+    world.twins, world.loses_in_place = twins, True
+    return world
+
+
+def probes(world: FakeWorld) -> list[int]:
+    return [goal.pick.carton_ids[0] for _, _, goal in world.sent if getattr(goal, "kind", None) == GOAL.PROBE]
+
+
+def test_a_face_lost_in_the_pull_is_pulled_at_and_found_to_be_two() -> None:
+    world = lost_in_place({4})
+    result = ended(world, world.unload())
+    assert probes(world) == [4]
+    assert result.dropped == 1 and result.delivered == 7 == world.belt
+    assert [
+        event.code for event in world.events if event.code.startswith("carton.doubt") or event.code == "carton.probed"
+    ] == [
+        "carton.doubted",
+        "carton.probed",
+    ]
+
+
+def test_a_face_that_came_along_whole_is_taken_as_one_and_not_pulled_at_again() -> None:
+    world = lost_in_place(set(), {GOAL.PICK: [OutcomeCode.CARTON_LOST, OutcomeCode.NONE, OutcomeCode.CARTON_LOST]})
+    result = ended(world, world.unload())
+    assert len(probes(world)) == len(set(probes(world))) == 2
+    assert result.dropped == 2 and result.delivered == 6 == world.belt
+
+
+def test_a_carton_that_lies_on_the_floor_is_not_pulled_at() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CARTON_LOST]})
+    result = ended(world, world.unload())
+    assert not probes(world) and result.delivered == 6
+
+
+def test_a_probe_broken_off_with_the_carton_held_is_laid_down_as_a_pick_would_be() -> None:
+    world = lost_in_place({4}, {GOAL.PROBE: [OutcomeCode.STOPPED_BY_SAFETY]})
+    result = ended(world, world.unload())
+    assert result.delivered == 7 == world.belt and probes(world) == [4]
+
+
+@pytest.mark.parametrize("code", [OutcomeCode.GRASP_NOT_MADE, OutcomeCode.CARTON_LOST, OutcomeCode.IN_COLLISION])
+def test_a_probe_that_fails_is_not_tried_for_ever(code: int) -> None:
+    world = lost_in_place({4}, {GOAL.PROBE: [code]})
+    goal = world.unload()
+    assert world.run(lambda: bool(world.finished) or world.asked())
+    if world.asked():
+        assert world.questions[-1].carton_ids.tolist()[0] == 4
+        assert world.answer("take", [4]).accepted
+    result = ended(world, goal)
+    assert probes(world) == [4] and result.delivered >= 6
+
+
+@pytest.mark.parametrize("begun_s", [0.0, 1.0, 2.9])
+@pytest.mark.parametrize("away_s", [0.1, 5.0])
+def test_a_planner_killed_in_a_probe_goes_on(begun_s: float, away_s: float) -> None:
+    world = lost_in_place({4})
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PROBE)
+    world.pass_time(begun_s)
+    world.kill()
+    world.pass_time(away_s)
+    world.restart()
+    world.unload("job-1", goal_id=goal)
+    result = ended(world, goal)
+    assert result.dropped == 1 and result.delivered == 7 == world.belt
+
+
 def test_a_carton_whose_loss_safety_says_first_is_counted() -> None:
     world = FakeWorld(pile(layers=1))
     goal = world.unload()

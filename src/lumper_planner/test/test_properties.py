@@ -53,6 +53,8 @@ class Life(RuleBasedStateMachine):
         self.world = FakeWorld(
             cartons, parameters(question_limit_s=60.0), script={GOAL.PICK: picks, GOAL.PLACE: places}
         )
+        self.world.loses_in_place = rows == 2
+        self.world.twins = {1, 2} if columns == 3 else set()
         self.goal = self.world.unload("life")
         self.world.pass_time(begin_s)
 
@@ -61,11 +63,11 @@ class Life(RuleBasedStateMachine):
         self.world.pass_time(duration_s)
 
     @rule(
-        kind=st.sampled_from(sorted({GOAL.PICK, GOAL.PLACE, GOAL.SCAN, GOAL.RETREAT, GOAL.HOME})),
+        kind=st.sampled_from(sorted({GOAL.PICK, GOAL.PLACE, GOAL.PROBE, GOAL.SCAN, GOAL.RETREAT, GOAL.HOME})),
         code=st.sampled_from(CODES),
     )
     def fail_next(self, kind: int, code: int) -> None:
-        if code == OutcomeCode.CARTON_LOST and kind not in (GOAL.PICK, GOAL.PLACE):
+        if code == OutcomeCode.CARTON_LOST and kind not in (GOAL.PICK, GOAL.PLACE, GOAL.PROBE):
             return
         self.world.script.setdefault(kind, []).append(code)
 
