@@ -46,7 +46,11 @@ def wall_of(rng: np.random.Generator, columns: int, heaviest_kg: float) -> Wall:
             carton.pose_sigma, carton.size_sigma_m = [0.003] * 3 + [0.002] * 3, [0.003] * 3
             carton.mass_kg = float(rng.uniform(0.5, heaviest_kg))
             carton.mass_sigma_kg = float(rng.uniform(0.0, 0.5)) * carton.mass_kg
-            carton.visible_faces = Carton.FACE_NEG_X | Carton.FACE_POS_Z
+            carton.visible_faces = Carton.FACE_NEG_X
+            if rng.random() < 0.5:
+                carton.size_unknown = Carton.AXIS_X
+            else:
+                carton.visible_faces |= Carton.FACE_POS_Z
             wall.cartons.append(carton)
             bottom += height
         left -= width + 0.005

@@ -211,7 +211,7 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     mass_spread += box.mass_sigma;
     moment += box.position * (box.mass + box.mass_sigma);
   }
-  const Vec3 centre_of_mass = moment / mass;
+  Vec3 centre_of_mass = moment / mass;
   Box load = first;
   load.size = high - low;
   load.position = axes * (0.5 * (low + high));
@@ -236,6 +236,8 @@ bool GraspFinder::hold(const ContactGraph& graph, const std::vector<int32_t>& sl
     along.maxCoeff(&k);
     load.size[k] += more;
     load.position -= face.normal * (0.5 * more);
+    // Who carries it takes the load's middle for its centre.
+    centre_of_mass -= face.normal * (0.5 * more);
   }
   // tool0: z into the load; x as level as can be, to the left for a front face.
   const Vec3 z = -face.normal;

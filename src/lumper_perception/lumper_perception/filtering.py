@@ -127,14 +127,16 @@ def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools
             track.set_anew(z, row)
             track.times_seen = 1
         else:
-            moved[row] = _strange(track, z, judged, row)
+            moved[row] = _strange(track, z, judged, row, stamp_s)
     _filter(tracks, now, z, judged, np.flatnonzero(~(judged.strange | settling)))
     return moved
 
 
-def _strange(track: Track, z: Measurements, judged: _Judged, row: int) -> bool:
+def _strange(track: Track, z: Measurements, judged: _Judged, row: int, stamp_s: float) -> bool:
     """A carton that is not where, or what, it was: believed when pictures running agree. True = it moved."""
     patience = RESIZED_AFTER if judged.resized[row] and not judged.clearly_moved[row] else CONSISTENT_AFTER
+    if not track.suspect:
+        track.suspect_since_s = stamp_s
     track.suspect += 1
     if track.suspect < patience:
         return False

@@ -17,6 +17,8 @@ from lumper_perception.boxes import (
 from lumper_ros.convert import inverse
 
 ESTABLISHED_SEEN = 6
+# What moves keeps its size to this, m.
+OTHER_SIZE_M = 0.03
 _CORNERS = np.array([[x, y] for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7)])
 
 
@@ -69,6 +71,8 @@ class Track:
     times_seen: int = 1
     misses: int = 0
     suspect: int = 0
+    suspect_since_s: float = -np.inf
+    same_size: bool = True  # so it was, wherever two ends of it were measured, when it was last set anew
     exceeded: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
@@ -101,6 +105,10 @@ class Track:
         """Where the box is measured now is where it is; what is not measured of it moves along where that is known."""
         own, bound = z.own_offset[row], z.bound[row]
         measured, known = np.isfinite(own), np.isfinite(self.offset)
+        spans = measured[:3] & measured[3:]
+        ends = (known & ~self.loose & ~bound).reshape(2, 3).all(axis=0)
+        size, was = own[3:] - own[:3], self.offset[3:] - self.offset[:3]
+        self.same_size = bool((ends & (np.abs(size - was) < OTHER_SIZE_M))[spans].all())
         both = measured & known & ~bound
         for axis in range(3):
             low, high = axis, axis + 3
@@ -133,6 +141,9 @@ class Track:
     def seen_again(self, stamp_s: float, confidence: float) -> None:
         """Count a sighting, without touching the geometry."""
         self.times_seen += 1
+        if self.times_seen == ESTABLISHED_SEEN:
+            # Until then its place and turn are still being found out, from faces that the first pictures perhaps showed a part of.
+            self.rest()
         self.misses = 0
         self.last_seen_s = stamp_s
         self.confidence += 0.3 * (confidence - self.confidence)

@@ -128,13 +128,21 @@ class Tracker:
                 continue
             allowance = touched.get(track.id, 0.0)
             shift_m, turn_rad = track.displacement()
-            if shift_m > self.limits.moved_m or turn_rad > self.limits.moved_rad:
-                if track.established() and (
-                    shift_m > max(allowance, self.limits.moved_m)
-                    or (not allowance and turn_rad > self.limits.moved_rad)
-                ):
-                    report.moved.append(track.id)
-                track.rest()
+            turned = turn_rad > self.limits.moved_rad
+            if not turned and shift_m <= self.limits.moved_m:
+                continue
+            if self._parted_otherwise(track, stamp_s):
+                # Where it lay at rest is where it still lies.
+                continue
+            if track.established() and (shift_m > max(allowance, self.limits.moved_m) or (not allowance and turned)):
+                report.moved.append(track.id)
+            track.rest()
+
+    def _parted_otherwise(self, track: Track, stamp_s: float) -> bool:
+        """Whether a box of another size, or of which an end is hidden, was only cut out elsewhere: while clouds come, one that is not
+        older than the first doubt showed a face in the place that it is said to have left."""
+        clouded = stamp_s - self._cloud_s < CLOUD_SILENT_S
+        return not track.same_size and clouded and track.last_depth_s >= track.suspect_since_s
 
     def _settling(self, tracks: list[Track], view: View | None) -> Bools:
         """(M,) which of these a picture may say anew: those pulled at, once nothing hides a part of them."""

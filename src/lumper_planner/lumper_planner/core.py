@@ -175,6 +175,7 @@ class UnloadPlanner(Core):
             return
         if u.now.ros_s >= u.settle_until_s:
             job.collapses += 1
+            job.calm = 0
         u.settle_until_s = u.now.ros_s + self._parameters.settle_s
         u.look_again()
         u.look_after_s = u.settle_until_s

@@ -90,5 +90,8 @@ class PlannerParameters:
         300.0, low=1.0, high=86400.0, doc="an open question takes its safe default after this (ROS time)"
     )
     collapses_before_end: int = parameter(
-        5, low=1, high=100, doc="the job ends as WALL_CHANGED_UNTOUCHED at this many collapses"
+        5,
+        low=1,
+        high=100,
+        doc="the job ends as WALL_CHANGED_UNTOUCHED at this many collapses, each before ten more were delivered",
     )

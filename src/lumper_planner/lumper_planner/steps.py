@@ -109,7 +109,7 @@ def collapsing(u: Unloading) -> Status:
         return Status.FAILURE
     u.finish(
         OutcomeCode.WALL_CHANGED_UNTOUCHED,
-        f"cartons moved untouched {job.collapses} times; make the load safe, start again",
+        f"cartons moved untouched {job.collapses} times in a row; make the load safe, start again",
     )
     return Status.SUCCESS
 

@@ -319,6 +319,20 @@ def test_wall_changed_untouched_once_is_asked_about_and_many_times_ends_the_job(
     assert result.outcome.code == OutcomeCode.WALL_CHANGED_UNTOUCHED
 
 
+@pytest.mark.parametrize(("between", "code"), [(10, OutcomeCode.NONE), (9, OutcomeCode.WALL_CHANGED_UNTOUCHED)])
+def test_a_load_that_moves_now_and_then_is_worked_at_as_long_as_cartons_come_in_between(
+    between: int, code: int
+) -> None:
+    world = FakeWorld(pile(rows=4, columns=4), parameters(collapses_before_end=2))
+    goal = world.unload()
+    for carried in (2, 2 + between):
+        assert world.run(lambda: world.belt == carried)  # noqa: B023
+        world.collapse(min(set(world.cartons) - set(world.held)))
+        if (carried == 2 or code == OutcomeCode.NONE) and world.run(world.asked, 15.0):
+            assert world.answer("look_again").accepted
+    assert ended(world, goal).outcome.code == code
+
+
 def test_a_pile_that_moves_because_of_a_pick_is_left_to_settle() -> None:
     world = FakeWorld(pile(rows=2))
     goal = world.unload()
