@@ -186,13 +186,16 @@ def _probe_ended(unloading: Unloading, request: Request, code: int, result: Any)
         _pick_ended(unloading, request, code, result)
         return
     unloading.look_again()
-    if code not in _LOOK_CODES:
+    # Let go of as asked, or lost in the pull: either shows what comes along.
+    pulled = code == OutcomeCode.NONE or result.last_stage == BrokerState.STAGE_EXTRACT
+    if pulled or code not in _LOOK_CODES:
         doubts.settle(unloading, carton)
-    if code == OutcomeCode.NONE:
-        unloading.faults_in_row = 0
+    if pulled:
         # The arm stands before what it pulled at.
         unloading.prelude = [_GOAL.SCAN]
         unloading.emit("carton.probed", f"carton {carton} was pulled at; the next picture shows what came along")
+    if code == OutcomeCode.NONE:
+        unloading.faults_in_row = 0
     else:
         _not_taken(unloading, request, code, result)
 

@@ -186,6 +186,21 @@ def test_a_probe_broken_off_with_the_carton_held_is_laid_down_as_a_pick_would_be
     assert result.delivered == 7 == world.belt and probes(world) == [4]
 
 
+def test_a_probe_whose_carton_is_lost_in_the_pull_has_shown_what_it_can() -> None:
+    world = lost_in_place({4})
+    goal = world.unload()
+    assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PROBE)
+    assert world.active is not None
+    goal_id, world.active = world.active[0], None
+    stopped = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.STOPPED_BY_SAFETY), holding_carton=False)
+    stopped.last_stage = BrokerState.STAGE_EXTRACT
+    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, stopped, world.now()))
+    world._broker()
+    result = ended(world, goal)
+    assert probes(world) == [4] and result.dropped == 1 and result.delivered == 6
+    assert world.kinds()[world.kinds().index(GOAL.PROBE) + 1] == GOAL.SCAN
+
+
 @pytest.mark.parametrize("code", [OutcomeCode.GRASP_NOT_MADE, OutcomeCode.CARTON_LOST, OutcomeCode.IN_COLLISION])
 def test_a_probe_that_fails_is_not_tried_for_ever(code: int) -> None:
     world = lost_in_place({4}, {GOAL.PROBE: [code]})
