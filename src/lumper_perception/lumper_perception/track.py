@@ -72,7 +72,9 @@ class Track:
     misses: int = 0
     suspect: int = 0
     suspect_since_s: float = -np.inf
-    same_size: bool = True  # so it was, wherever two ends of it were measured, when it was last set anew
+    # When it was last set anew: of the same size wherever two ends of it were measured; each face that was seen in its old plane.
+    same_size: bool = True
+    in_plane: bool = False
     exceeded: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
@@ -109,6 +111,8 @@ class Track:
         ends = (known & ~self.loose & ~bound).reshape(2, 3).all(axis=0)
         size, was = own[3:] - own[:3], self.offset[3:] - self.offset[:3]
         self.same_size = bool((ends & (np.abs(size - was) < OTHER_SIZE_M))[spans].all())
+        shown = z.seen[row] & measured & np.isfinite(self.rest_offset)
+        self.in_plane = bool((np.abs(own - self.rest_offset)[shown] < OTHER_SIZE_M).all())
         both = measured & known & ~bound
         for axis in range(3):
             low, high = axis, axis + 3

@@ -139,10 +139,10 @@ class Tracker:
             track.rest()
 
     def _parted_otherwise(self, track: Track, stamp_s: float) -> bool:
-        """Whether a box of another size, or of which an end is hidden, was only cut out elsewhere: while clouds come, one that is not
-        older than the first doubt showed a face in the place that it is said to have left."""
+        """Whether a box in the same planes, of another size or with a hidden end, was only cut out elsewhere: while clouds come, none
+        since the first doubt looked through the place that it is said to have left."""
         clouded = stamp_s - self._cloud_s < CLOUD_SILENT_S
-        return not track.same_size and clouded and track.last_depth_s >= track.suspect_since_s
+        return track.in_plane and not track.same_size and clouded and track.last_beyond_s < track.suspect_since_s
 
     def _settling(self, tracks: list[Track], view: View | None) -> Bools:
         """(M,) which of these a picture may say anew: those pulled at, once nothing hides a part of them."""
