@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import BrokerState, Carton, Wall
+from lumper_msgs.msg import BrokerState, Carton, CartonDetection, Wall
 from perception_scenes import CAMERA, LENGTH_M, Load, Renderer, camera_pose, detect, wall
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
@@ -14,7 +14,7 @@ from lumper_perception.evidence import behind_robot
 from lumper_perception.track import Assumed, stacked
 from lumper_perception.view import Capsules, View
 from lumper_ros import cloud as clouds
-from lumper_ros.convert import to_time
+from lumper_ros.convert import to_point, to_time, vector
 from lumper_ros.core import Severity
 
 RENDERER = Renderer()
@@ -237,6 +237,43 @@ def test_a_carton_that_turned_is_reported_within_two_pictures_and_stays_one(rig,
 
 def shift(world: World, key: int, by_m: list[float]) -> None:
     world.load.centre[world.load.key == key] += by_m
+
+
+@pytest.mark.parametrize(("clouds_come", "stands"), [(True, True), (True, False), (False, True)])
+def test_a_box_cut_out_elsewhere_in_its_plane_has_moved_only_where_a_cloud_looks_through_its_place(
+    rig, clouds_come: bool, stands: bool
+):
+    """A detector that reads a face with a hidden end 0.12 m aside; in the cloud it stands where it stood, or is gone from there."""
+    world = World(rig().start(), one_row())
+    row = int(np.argmax(world.load.centre[:, 2]))
+    key, front = int(world.load.key[row]), world.load.centre[row] - [world.load.size[row, 0] / 2.0, 0.0, 0.0]
+    aside = -1.0 if front[1] > 0.0 else 1.0
+
+    def see(times: int, by_m: float) -> None:
+        for _ in range(times):
+            world.rig.step(0.1)
+            if clouds_come:
+                world.rig.send("points", world.cloud())
+            pose = camera_pose(world.rig.base_x)
+            message = detect(whole, RENDERER.render(whole, pose, world.rng), world.rig.time_s, world.rng)
+            place = np.linalg.inv(pose) @ [*front, 1.0]
+            mine = min(
+                message.detections,
+                key=lambda item: np.linalg.norm(vector(item.face_pose.position) - place[:3]),
+            )
+            at = vector(mine.face_pose.position) + by_m * aside * pose[:3, :3].T @ [0.0, 1.0, 0.0]
+            mine.face_pose.position = to_point(at)
+            mine.hidden_sides = CartonDetection.SIDE_RIGHT if aside > 0.0 else CartonDetection.SIDE_LEFT
+            world.rig.send("detections", message)
+
+    whole = world.load
+    see(10, 0.0)
+    carton_id = world.id_of(key)
+    if not stands:
+        world.load = world.load.without(key)
+    see(8, 0.12)
+    moved = any(carton_id in wall.moved_ids for wall in world.rig.walls)
+    assert moved is not (clouds_come and stands)
 
 
 def test_only_pictures_that_agree_make_a_carton(rig):
