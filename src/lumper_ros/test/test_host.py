@@ -152,6 +152,18 @@ def send(host: Host) -> str:
     return goal_id
 
 
+def accepted(planner: Recorder, host: Host) -> str:
+    """Id of a goal that was accepted. An answer may be lost while the middleware finds a new client; it is then asked again."""
+    for _ in range(3):
+        goal_id = send(host)
+        wait(lambda goal_id=goal_id: [x for x in planner.of("accepted") + planner.of("result") if x[1] == goal_id])
+        if any(x[1] == goal_id for x in planner.of("accepted")):
+            return goal_id
+        (ended,) = [x for x in planner.of("result") if x[1] == goal_id]
+        assert ended[2] is c.GoalStatus.UNAVAILABLE
+    raise AssertionError("no goal was accepted")
+
+
 def test_topics_reach_the_core_also_when_latched_before_it_started(rig: Rig) -> None:
     broker, planner = Recorder(), Recorder()
     perception = rig.add(PERCEPTION, Recorder())
@@ -217,9 +229,8 @@ def test_a_goal_whose_server_dies_ends_as_lost_even_when_another_takes_its_place
 
 def test_endpoints_close_under_a_flood_of_their_events(rig: Rig) -> None:
     planner, broker, planner_host, broker_host = two(rig)
-    for n in range(10):
-        goal_id = send(planner_host)
-        wait(lambda n=n: len(planner.of("accepted")) == n + 1)
+    for _ in range(10):
+        goal_id = accepted(planner, planner_host)
         told = tuple(c.Feedback(EXECUTE, goal_id, ExecuteMotion.Feedback(stage=k % 5)) for k in range(30))
         for _ in range(4):
             broker_host.inject(lambda core, now, told=told: told)
@@ -230,7 +241,7 @@ def test_endpoints_close_under_a_flood_of_their_events(rig: Rig) -> None:
         broker_host.inject(lambda core, now, end=end: end)
         rig.on_loop(lambda: None)
         rig.on_loop(planner_host.start)
-    assert len(broker.of("goal")) == 10
+    assert len({goal_id for _, goal_id, _ in broker.of("goal")}) >= 10
 
 
 def test_services_are_answered_by_the_core(rig: Rig) -> None:
