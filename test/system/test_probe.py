@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lumper_msgs.action import ExecuteMotion
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faultsim"))
@@ -96,7 +97,8 @@ def test_a_face_in_doubt_is_pulled_at_and_both_of_its_cartons_are_delivered() ->
         for carton in walls[0].cartons
         if abs(carton.pose.position.y - at.y) < TWIN_M and carton.pose.position.z > 0.7
     ]
-    assert sorted(round(width, 2) for width in seen) == [TWIN_M, TWIN_M]
+    # Between the two a strip of the one behind is hidden.
+    assert seen == pytest.approx([TWIN_M, TWIN_M], abs=0.01)
     graph.run(LIMIT_S, lambda: robot_graph.client.result is not None)
     result = robot_graph.client.result
     assert result is not None and result.delivered == len(cartons), result

@@ -13,7 +13,7 @@ from lumper_ros.clients import ServiceCaller
 from lumper_ros.host import Host, load_parameters
 from lumper_ros.interfaces import MANAGER
 from lumper_ros.parameters import ParameterError
-from lumper_ros.spin import Spinner
+from lumper_ros.spin import Spinner, leave_in_time
 
 _TICK_HZ = 2.0
 
@@ -49,6 +49,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             return 2
         host.start()
         spinner.spin()
+        leave_in_time()
         host.stop()
         return 1 if node.lumper_failed else 0
     finally:

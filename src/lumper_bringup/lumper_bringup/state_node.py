@@ -27,7 +27,7 @@ from lumper_ros.host import load_parameters
 from lumper_ros.interfaces import STATE, TOPICS, resolve_type
 from lumper_ros.parameters import ParameterError
 from lumper_ros.qos import qos
-from lumper_ros.spin import Spinner
+from lumper_ros.spin import Spinner, leave_in_time
 
 
 def standard_executable() -> str | None:
@@ -127,6 +127,7 @@ def run(argv: Sequence[str]) -> int:
             node.get_logger().fatal(f"refused to start: {error}")
             return 2
         spinner.spin()
+        leave_in_time()
         return 0
     finally:
         node.destroy_node()

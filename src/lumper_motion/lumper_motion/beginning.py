@@ -21,12 +21,10 @@ def fit(active: Active, memory: Memory, senses: Senses) -> Failure | None:
     if request.pick is None:
         return None
     ids = request.pick.carton_ids
-    if request.kind == ExecuteMotion.Goal.PROBE and held is not None:
-        return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}: place them first")
     if request.kind in TAKING:
         if held is None and senses.holds():
             return Failure(C.CARTON_LOST, "the gripper holds something that no request picked: take it off by hand")
-        if held is not None and held.load.carton_ids != ids:
+        if held is not None and (held.load.carton_ids != ids or request.kind == ExecuteMotion.Goal.PROBE):
             return Failure(C.MALFORMED, f"the gripper holds cartons {list(held.load.carton_ids)}: place them first")
         if held is not None:
             active.pick, active.steps = held.pick, [Step.EXTRACT]

@@ -14,7 +14,7 @@ from lumper_motion.active import Active, Ahead, Memory, Step
 from lumper_motion.free_motion import Failure, Motion
 from lumper_motion.obstacles import Load
 from lumper_motion.parameters import MotionParameters
-from lumper_motion.requests import Pick, Request
+from lumper_motion.requests import Pick
 from lumper_motion.senses import Senses
 from lumper_motion.stages import Snapshot, StagePlanner
 from lumper_motion.tools import load_of, probing
@@ -64,8 +64,7 @@ class Planning:
         self._asked += 1
         active.tag = f"plan {self._asked}"
         active.planning_since_s = now.steady_s
-        pick = active.pick and self._stroke(active.request, active.pick)
-        key = self._key(active.step, pick, start, load)
+        key = self._key(active.step, active, start, load)
         for ahead in self._memory.ahead:
             # What failed ahead may be found by another search.
             if ahead.key == key and active.step is not Step.MOVE and not isinstance(ahead.motion, Failure):
@@ -91,7 +90,7 @@ class Planning:
             return []
         self._asked += 1
         tag = f"ahead {self._asked}"
-        self._memory.ahead.append(Ahead(tag, self._key(step, self._stroke(active.request, pick), end, load)))
+        self._memory.ahead.append(Ahead(tag, self._key(step, active, end, load)))
         return [Compute(tag, self._function(step, active, self.snapshot(end, load)))]
 
     def computed(self, tag: str, result: Any) -> None:
@@ -114,8 +113,9 @@ class Planning:
             partial(self._planner.recheck, snapshot, follower.trajectory, from_s, active.pick.carton_ids),
         )
 
-    def _key(self, step: Step, pick: Pick | None, start: Array, load: Load | None) -> tuple[Any, ...]:
+    def _key(self, step: Step, active: Active, start: Array, load: Load | None) -> tuple[Any, ...]:
         """Everything that a plan depends on."""
+        pick = self._pulled(active)
         base, wall = self._senses.base_in_trailer(), self._senses.wall
         target: tuple[Any, ...] = ()
         if pick is not None:
@@ -138,9 +138,10 @@ class Planning:
             b"" if base is None else np.round(base, 6).tobytes(),
         )
 
-    def _stroke(self, request: Request, pick: Pick) -> Pick:
+    def _pulled(self, active: Active) -> Pick | None:
         """The pick with the stroke that this request makes."""
-        return probing(pick, self._p.probe_m) if request.kind == ExecuteMotion.Goal.PROBE else pick
+        pick = active.pick
+        return probing(pick, self._p.probe_m) if pick and active.request.kind == ExecuteMotion.Goal.PROBE else pick
 
     def _function(self, step: Step, active: Active, snapshot: Snapshot) -> Any:
         """What plans a step; closes over nothing that changes."""
@@ -153,8 +154,9 @@ class Planning:
             assert pick is not None
             return partial(planner.press, snapshot, pick.carton_ids, self._p.press_again_m)
         if step is Step.EXTRACT:
-            assert pick is not None
-            return partial(planner.extract, snapshot, self._stroke(request, pick))
+            pulled = self._pulled(active)
+            assert pulled is not None
+            return partial(planner.extract, snapshot, pulled)
         if step is Step.PLACE:
             assert pick is not None
             return partial(planner.place, snapshot, pick)

@@ -87,6 +87,18 @@ class Faces:
         )
 
 
+def edge_toward(faces: Faces, index: Ints, direction: Array) -> tuple[Array, Array, Array]:
+    """Middle (K, 3), direction (K, 3) and length (K,) of the edge of each face that looks to `direction`."""
+    axes = faces.rotation[index][:, :, :2]
+    share = np.einsum("kij,ki->kj", axes, direction)
+    axis = np.argmax(np.abs(share), axis=1)
+    rows = np.arange(len(index))
+    sign = np.sign(share[rows, axis])
+    half = faces.size[index][rows, axis] / 2.0
+    middle = faces.centre[index] + axes[rows, :, axis] * (sign * half)[:, None]
+    return middle, axes[rows, :, 1 - axis], faces.size[index][rows, 1 - axis]
+
+
 @dataclass(frozen=True, slots=True)
 class Boxes:
     """M boxes as measured in one picture, frame trailer.

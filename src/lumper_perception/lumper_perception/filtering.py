@@ -1,6 +1,7 @@
 """One picture's boxes filtered into their tracks: six planes each, one by one, all tracks at once."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
@@ -29,6 +30,14 @@ CONSISTENT_AFTER = 2
 RESIZED_AFTER = 6
 # A face so far elsewhere, or turned so far, was not parted otherwise: its carton moved.
 CLEAR_M, CLEAR_TURN_RAD = 0.05, 0.10
+
+
+class Change(IntEnum):
+    """What a measurement did to its track. CUT: it is another box now, that perhaps only shows another part of what lies at rest."""
+
+    NONE = 0
+    MOVED = 1
+    CUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +108,8 @@ def _judged(now: _States, z: Measurements) -> _Judged:
     )
 
 
-def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools) -> list[bool]:
-    """Filter a measurement into each of M tracks, row by row. True = the carton was taken to have moved, or changed, and set anew.
+def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools) -> list[Change]:
+    """Filter a measurement into each of M tracks, row by row; what it did to each. A track that changed was set anew.
 
     Args:
         settling: (M,) rows of which the measurement is all that is known from now on.
@@ -110,7 +119,7 @@ def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools
     now = _States.of(tracks, stamp_s)
     judged = _judged(now, z)
     faces = (z.seen * PLANE_BIT).sum(axis=1)
-    moved = [False] * len(tracks)
+    changes = [Change.NONE] * len(tracks)
     for row, track in enumerate(tracks):
         track.var, track.rotation_var = now.var[row], float(now.rotation_var[row])
         track.seen = now.seen[row] | z.seen[row]
@@ -127,24 +136,26 @@ def update(tracks: list[Track], z: Measurements, stamp_s: float, settling: Bools
             track.set_anew(z, row)
             track.times_seen = 1
         else:
-            moved[row] = _strange(track, z, judged, row, stamp_s)
+            changes[row] = _strange(track, z, judged, row, stamp_s)
     _filter(tracks, now, z, judged, np.flatnonzero(~(judged.strange | settling)))
-    return moved
+    return changes
 
 
-def _strange(track: Track, z: Measurements, judged: _Judged, row: int, stamp_s: float) -> bool:
-    """A carton that is not where, or what, it was: believed when pictures running agree. True = it moved."""
+def _strange(track: Track, z: Measurements, judged: _Judged, row: int, stamp_s: float) -> Change:
+    """A carton that is not where, or what, it was: believed when pictures running agree."""
     patience = RESIZED_AFTER if judged.resized[row] and not judged.clearly_moved[row] else CONSISTENT_AFTER
     if not track.suspect:
         track.suspect_since_s = stamp_s
     track.suspect += 1
     if track.suspect < patience:
-        return False
+        return Change.NONE
+    cut = track.cut_elsewhere(z, row)
     track.set_anew(z, row)
     track.suspect = 0
     if judged.still[row]:
         track.rest()
-    return not judged.still[row]
+        return Change.NONE
+    return Change.CUT if cut else Change.MOVED
 
 
 def _filter(tracks: list[Track], now: _States, z: Measurements, judged: _Judged, usual: Ints) -> None:

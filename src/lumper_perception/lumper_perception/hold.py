@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from lumper_msgs.action import ExecuteMotion
-from lumper_msgs.msg import BrokerState
+from lumper_msgs.msg import BrokerState, OutcomeCode
 
 from lumper_perception.boxes import Array
 from lumper_perception.tracker import Tracker
@@ -17,9 +17,14 @@ _TOUCHING = (BrokerState.STAGE_GRASP, BrokerState.STAGE_EXTRACT, BrokerState.STA
 
 @dataclass(slots=True)
 class GripperStory:
-    """Follows motion/state. Ids in `held` hang on the gripper; `touched` maps ids to (metres explained, until s)."""
+    """Follows motion/state. Ids in `held` hang on the gripper; `touched` maps ids to (metres explained, until s).
+
+    under_kind, under_id: the request that was under way last while something hung there, or that it left the cups in.
+    """
 
     held: tuple[int, ...] = ()
+    under_kind: int = 0
+    under_id: str = ""
     busy: bool = False
     touching: bool = False
     touched: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -38,6 +43,8 @@ class GripperStory:
         if state.state in _UNSURE:
             return [], []
         now_held = tuple(state.held_carton_ids) if state.holding_carton else ()
+        if state.active_request_id and (now_held or state.active_kind == ExecuteMotion.Goal.PLACE):
+            self.under_kind, self.under_id = int(state.active_kind), state.active_request_id
         for carton_id in now_held:
             if not tracker.holds(carton_id):
                 tracker.take_hold(carton_id, tool, stamp_s)
@@ -46,7 +53,7 @@ class GripperStory:
         for carton_id in self.held:
             if carton_id in now_held:
                 continue
-            if state.active_kind == ExecuteMotion.Goal.PROBE:
+            if self.under_kind == ExecuteMotion.Goal.PROBE:
                 tracker.put_back(carton_id, stamp_s)
                 continue
             good = self._delivered(state)
@@ -55,14 +62,17 @@ class GripperStory:
         self.held = now_held
         return delivered, lost
 
-    @staticmethod
-    def _delivered(state: Any) -> bool:
-        """Whether what left the cups lies on the belt. The last outcome tells of it only when nothing is under way any more."""
-        if state.active_kind and state.state in (BrokerState.EXECUTING, BrokerState.STOPPING, BrokerState.HOLDING):
-            laying_down = state.stage in (BrokerState.STAGE_PLACE, BrokerState.STAGE_RETREAT)
-            executes = state.state == BrokerState.EXECUTING
-            return bool(executes and state.active_kind == ExecuteMotion.Goal.PLACE and laying_down)
-        return bool(state.last_outcomes) and state.last_outcomes[0].code == 0
+    def _delivered(self, state: Any) -> bool:
+        """Whether what left the cups lies on the belt: a PLACE lets go of it now, or did so and ended well."""
+        if self.under_kind != ExecuteMotion.Goal.PLACE:
+            return False
+        if state.active_request_id == self.under_id:
+            return state.state == BrokerState.EXECUTING and state.stage in (
+                BrokerState.STAGE_PLACE,
+                BrokerState.STAGE_RETREAT,
+            )
+        outcomes = dict(zip(state.last_request_ids, state.last_outcomes, strict=False))
+        return self.under_id in outcomes and outcomes[self.under_id].code == OutcomeCode.NONE
 
     def explain(
         self, picture: Picture, tool: Array | None, reach_m: float, neighbour_m: float, until_s: float, now_s: float

@@ -4,7 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumper_perception.boxes import CONTRADICTED_M, PLANE_SIGN, Array, Bools, Boxes, Faces, Ints, aligned, orthonormal
+from lumper_perception.boxes import (
+    CONTRADICTED_M,
+    PLANE_SIGN,
+    Array,
+    Bools,
+    Boxes,
+    Faces,
+    Ints,
+    aligned,
+    edge_toward,
+    orthonormal,
+)
 from lumper_perception.parting import parted
 
 # Of an end of which only the nearest place is known, m.
@@ -31,8 +42,8 @@ def _shared_edges(faces: Faces, limits: MergeLimits) -> list[tuple[int, int]]:
         np.linalg.norm(faces.size[first], axis=1) + np.linalg.norm(faces.size[second], axis=1)
     )
     first, second = first[near], second[near]
-    edge_1, along_1, length_1 = _edge_toward(faces, first, normal[second])
-    edge_2, _, length_2 = _edge_toward(faces, second, normal[first])
+    edge_1, along_1, length_1 = edge_toward(faces, first, normal[second])
+    edge_2, _, length_2 = edge_toward(faces, second, normal[first])
     gap = edge_2 - edge_1
     slide = np.einsum("ki,ki->k", gap, along_1)
     distance = np.linalg.norm(gap - slide[:, None] * along_1, axis=1)
@@ -51,18 +62,6 @@ def _shared_edges(faces: Faces, limits: MergeLimits) -> list[tuple[int, int]]:
     pairs = zip(first[keep][ranked].tolist(), second[keep][ranked].tolist(), strict=True)
     assert count > int(second.max(initial=0))
     return list(pairs)
-
-
-def _edge_toward(faces: Faces, index: Ints, direction: Array) -> tuple[Array, Array, Array]:
-    """Middle (K, 3), direction (K, 3) and length (K,) of the edge of each face that looks to `direction`."""
-    axes = faces.rotation[index][:, :, :2]
-    share = np.einsum("kij,ki->kj", axes, direction)
-    axis = np.argmax(np.abs(share), axis=1)
-    rows = np.arange(len(index))
-    sign = np.sign(share[rows, axis])
-    half = faces.size[index][rows, axis] / 2.0
-    middle = faces.centre[index] + axes[rows, :, axis] * (sign * half)[:, None]
-    return middle, axes[rows, :, 1 - axis], faces.size[index][rows, 1 - axis]
 
 
 def group_faces(faces: Faces, limits: MergeLimits) -> list[list[int]]:
@@ -168,7 +167,7 @@ def _joined(planes: _Planes, members: list[int]) -> tuple[Array, Array, Bools, B
 def boxes_of(faces: Faces, limits: MergeLimits | None = None) -> Boxes:
     """Boxes of one picture's faces (frame trailer), axes named so that x points into the trailer, z up where it can."""
     limits = limits or MergeLimits()
-    faces = parted(faces, limits.edge_m)
+    faces = parted(faces, limits.edge_m, limits.perpendicular)
     groups = group_faces(faces, limits)
     if not groups:
         none = np.zeros((0, 6))

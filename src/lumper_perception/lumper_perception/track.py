@@ -72,9 +72,6 @@ class Track:
     misses: int = 0
     suspect: int = 0
     suspect_since_s: float = -np.inf
-    # When it was last set anew: of the same size wherever two ends of it were measured; each face that was seen in its old plane.
-    same_size: bool = True
-    in_plane: bool = False
     exceeded: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
@@ -103,16 +100,22 @@ class Track:
         low, high = self.bounds(assumed)
         return high - low
 
+    def cut_elsewhere(self, z: Measurements, row: int) -> bool:
+        """Whether the box may be this carton at rest, of which another part was cut out: each face that is seen lies in its old plane,
+        and the size differs, or an end is hidden."""
+        own, bound = z.own_offset[row], z.bound[row]
+        measured = np.isfinite(own)
+        shown = z.seen[row] & measured & np.isfinite(self.rest_offset)
+        in_plane = (np.abs(own - self.rest_offset)[shown] < OTHER_SIZE_M).all()
+        spans = measured[:3] & measured[3:]
+        firm = (np.isfinite(self.offset) & ~self.loose & ~bound).reshape(2, 3).all(axis=0)
+        size, was = own[3:] - own[:3], self.offset[3:] - self.offset[:3]
+        return bool(in_plane and not (firm & (np.abs(size - was) < OTHER_SIZE_M))[spans].all())
+
     def set_anew(self, z: Measurements, row: int) -> None:
         """Where the box is measured now is where it is; what is not measured of it moves along where that is known."""
         own, bound = z.own_offset[row], z.bound[row]
         measured, known = np.isfinite(own), np.isfinite(self.offset)
-        spans = measured[:3] & measured[3:]
-        ends = (known & ~self.loose & ~bound).reshape(2, 3).all(axis=0)
-        size, was = own[3:] - own[:3], self.offset[3:] - self.offset[:3]
-        self.same_size = bool((ends & (np.abs(size - was) < OTHER_SIZE_M))[spans].all())
-        shown = z.seen[row] & measured & np.isfinite(self.rest_offset)
-        self.in_plane = bool((np.abs(own - self.rest_offset)[shown] < OTHER_SIZE_M).all())
         both = measured & known & ~bound
         for axis in range(3):
             low, high = axis, axis + 3

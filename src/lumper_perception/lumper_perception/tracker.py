@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lumper_perception.boxes import Array, Bools, Boxes, plane_centres
-from lumper_perception.filtering import update
+from lumper_perception.filtering import Change, update
 from lumper_perception.matching import Pairs, assign, merged_faces, pair_scores
 from lumper_perception.track import Assumed, Track, TrackState, TrackTable, birth, stacked
 from lumper_perception.view import View, cut_by_boxes
@@ -122,27 +122,25 @@ class Tracker:
     ) -> None:
         tracks = [free[index] for _, index, _ in matches]
         rows = np.array([row for _, _, row in matches], dtype=np.int64)
-        told = update(tracks, pairs.measurements(rows), stamp_s, self._settling(tracks, view))
-        for track, moved in zip(tracks, told, strict=True):
-            if not moved:
+        changes = update(tracks, pairs.measurements(rows), stamp_s, self._settling(tracks, view))
+        for track, change in zip(tracks, changes, strict=True):
+            if change is Change.NONE:
                 continue
             allowance = touched.get(track.id, 0.0)
             shift_m, turn_rad = track.displacement()
             turned = turn_rad > self.limits.moved_rad
             if not turned and shift_m <= self.limits.moved_m:
                 continue
-            if self._parted_otherwise(track, stamp_s):
+            if change is Change.CUT and self._not_seen_empty(track, stamp_s):
                 # Where it lay at rest is where it still lies.
                 continue
             if track.established() and (shift_m > max(allowance, self.limits.moved_m) or (not allowance and turned)):
                 report.moved.append(track.id)
             track.rest()
 
-    def _parted_otherwise(self, track: Track, stamp_s: float) -> bool:
-        """Whether a box in the same planes, of another size or with a hidden end, was only cut out elsewhere: while clouds come, none
-        since the first doubt looked through the place that it is said to have left."""
-        clouded = stamp_s - self._cloud_s < CLOUD_SILENT_S
-        return track.in_plane and not track.same_size and clouded and track.last_beyond_s < track.suspect_since_s
+    def _not_seen_empty(self, track: Track, stamp_s: float) -> bool:
+        """Whether clouds come, and none since the first doubt looked through the place that the track is said to have left."""
+        return stamp_s - self._cloud_s < CLOUD_SILENT_S and track.last_beyond_s < track.suspect_since_s
 
     def _settling(self, tracks: list[Track], view: View | None) -> Bools:
         """(M,) which of these a picture may say anew: those pulled at, once nothing hides a part of them."""

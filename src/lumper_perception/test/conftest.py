@@ -44,6 +44,7 @@ class Rig:
         self.diagnoses: dict[str, Diagnose] = {}
         self.persisted: list[Persist] = []
         self.joints = np.array(self.robot.poses["scan"])
+        self._kind, self._requests = 0, 0
 
     def start(self) -> "Rig":
         self.take(self.core.activate(self.now))
@@ -100,10 +101,15 @@ class Rig:
         self.move()
 
     def broker(self, held=(), kind=0, stage=0, outcome=0, state=BrokerState.IDLE) -> None:
+        """What the broker says. Another kind than before is another request; `outcome` is that of the newest one that ended."""
+        self._requests += bool(kind and kind != self._kind)
+        self._kind = kind
         message = BrokerState(
             state=state, active_kind=kind, stage=stage, holding_carton=bool(held), held_carton_ids=list(held)
         )
         message.stamp = to_time(self.time_s)
+        message.active_request_id = f"request {self._requests}" if kind else ""
+        message.last_request_ids = [f"request {self._requests - bool(kind)}"]
         message.last_outcomes = [outcome_code(outcome)]
         self.send("motion/state", message)
 
@@ -130,3 +136,11 @@ def transform(parent: str, child: str, pose: np.ndarray, stamp_s: float) -> Tran
 @pytest.fixture
 def rig():
     return Rig
+
+
+@pytest.fixture
+def world(rig):
+    """A row of cartons before a rig."""
+    from seen_world import World, one_row
+
+    return World(rig().start(), one_row())

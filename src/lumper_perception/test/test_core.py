@@ -2,74 +2,18 @@
 
 import numpy as np
 import pytest
-from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, CartonDetection, Wall
-from perception_scenes import CAMERA, LENGTH_M, Load, Renderer, camera_pose, detect, wall
+from perception_scenes import CAMERA, LENGTH_M, Load, camera_pose, detect, wall
 from scipy.spatial.transform import Rotation
-from std_msgs.msg import Header
+from seen_world import PICK, PLACE, RENDERER, World, fall, one_row, shift
 
 from lumper_perception.boxes import Faces
 from lumper_perception.cloudfaces import segment
 from lumper_perception.evidence import behind_robot
 from lumper_perception.track import Assumed, stacked
 from lumper_perception.view import Capsules, View
-from lumper_ros import cloud as clouds
 from lumper_ros.convert import to_point, to_time, vector
 from lumper_ros.core import Severity
-
-RENDERER = Renderer()
-PICK, PLACE = ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PLACE
-
-
-class World:
-    """A load in front of a rig, seen by detector and camera."""
-
-    def __init__(self, rig, load: Load, seed: int = 1) -> None:
-        self.rig, self.load, self.rng = rig, load, np.random.default_rng(seed)
-        self._drawn: tuple | None = None
-
-    def picture(self):
-        key = (self.load.centre.tobytes(), self.rig.base_x)
-        if self._drawn is None or self._drawn[0] != key:
-            self._drawn = (key, RENDERER.render(self.load, camera_pose(self.rig.base_x), self.rng))
-        return self._drawn[1]
-
-    def see(self, times: int = 1, hide=(), elapsed_s: float = 0.1) -> None:
-        for _ in range(times):
-            self.rig.step(elapsed_s)
-            picture = self.picture()
-            message = detect(self.load, picture, self.rig.time_s, self.rng)
-            if hide:
-                shown = self.load.without(*hide)
-                message = detect(
-                    shown, RENDERER.render(shown, camera_pose(self.rig.base_x), self.rng), self.rig.time_s, self.rng
-                )
-            self.rig.send("detections", message)
-
-    def cloud(self):
-        header = Header(frame_id="camera_optical_frame", stamp=to_time(self.rig.time_s))
-        return clouds.from_xyz(self.picture().cloud, header)
-
-    def index_of(self, carton) -> int:
-        at = np.array([carton.pose.position.x, carton.pose.position.y, carton.pose.position.z])
-        return int(
-            np.argmin(
-                np.linalg.norm((self.load.centre - at)[:, 1:], axis=1) + 0.3 * np.abs(self.load.centre - at)[:, 0]
-            )
-        )
-
-    def id_of(self, key: int) -> int:
-        index = int(np.flatnonzero(self.load.key == key)[0])
-        return next(c.id for c in self.rig.wall.cartons if self.index_of(c) == index)
-
-
-def one_row(seed: int = 3, front_x_m: float = 4.0) -> Load:
-    return wall(np.random.default_rng(seed), front_x_m=front_x_m, rows=1)
-
-
-@pytest.fixture
-def world(rig):
-    return World(rig().start(), one_row())
 
 
 def test_cartons_are_found_with_pose_size_and_ids(world):
@@ -109,24 +53,6 @@ def test_faces_that_are_missed_now_and_then_give_no_carton_a_second_id(rig, seed
     assert len(set(owners)) == len(owners), f"seed {seed}: two ids on one carton"
     assert max(carton.id for carton in cartons) <= len(cartons) + 1, f"seed {seed}: ids came and went"
     assert not [event for event in rig.events if event.code == "perception.moved_untouched"]
-
-
-def test_picked_and_placed_carton_is_removed_and_its_id_not_used_again(world):
-    world.see(4)
-    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
-    carton_id = world.id_of(key)
-    rig = world.rig
-    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    world.load = world.load.without(key)
-    world.see(3)
-    held = next(c for c in rig.wall.cartons if c.id == carton_id)
-    assert held.state == Carton.STATE_HELD
-    rig.broker(kind=PLACE, stage=BrokerState.STAGE_RETREAT, state=BrokerState.EXECUTING)
-    assert carton_id in rig.wall.removed_ids
-    world.see(10)
-    assert carton_id not in [c.id for c in rig.wall.cartons]
-    assert not rig.wall.moved_ids
-    assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
 
 
 def test_hidden_by_the_arm_is_not_gone(world):
@@ -184,15 +110,6 @@ def test_not_seen_though_in_clear_view_is_gone(world):
     assert any(carton_id in w.removed_ids for w in world.rig.walls)
 
 
-def fall(world, key: int) -> None:
-    """The carton lies turned in front of the wall, on the floor."""
-    i = int(np.flatnonzero(world.load.key == key)[0])
-    size = world.load.size[i]
-    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
-    world.load.centre[i] = [3.5, 0.0, size[2] / 2]
-    world.load.rotation[i] = turn
-
-
 def test_collapse_is_reported_within_two_pictures(world):
     world.see(6)
     key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
@@ -233,10 +150,6 @@ def test_a_carton_that_turned_is_reported_within_two_pictures_and_stays_one(rig,
     half = np.array([near[0].pose.orientation.w, near[0].pose.orientation.z])
     assert 2.0 * np.arctan2(half[1], half[0]) == pytest.approx(turn_rad, abs=0.03)
     assert sum(event.code == "perception.moved_untouched" for event in world.rig.events) == 1, "told once"
-
-
-def shift(world: World, key: int, by_m: list[float]) -> None:
-    world.load.centre[world.load.key == key] += by_m
 
 
 @pytest.mark.parametrize(("clouds_come", "stands"), [(True, True), (True, False), (False, True)])
@@ -295,206 +208,6 @@ def test_a_carton_hardly_seen_yet_has_not_collapsed_when_it_is_read_elsewhere(wo
     shift(world, int(world.load.key[np.argmax(world.load.centre[:, 2])]), [-0.07, 0.0, 0.0])
     world.see(6)
     assert not [event for event in world.rig.events if event.code == "perception.moved_untouched"]
-
-
-def test_touched_carton_that_moves_is_no_collapse(world):
-    world.see(6)
-    rig = world.rig
-    tops = world.load.key[np.argsort(-world.load.centre[:, 2])]
-    key = int(tops[0])
-    i = int(np.flatnonzero(world.load.key == key)[0])
-    # The tool is put to the carton's front by turning the search round: joints are found for the pose.
-    from scipy.optimize import least_squares
-
-    goal = world.load.centre[i] - [world.load.size[i, 0] / 2 + 0.02, 0, 0] - [rig.base_x, 0, 0]
-    found = least_squares(lambda q: rig.robot.link_transforms(q)["tool0"][:3, 3] - goal, [0.0, 0.3, 1.2, 0.0, 0.0, 0.0])
-    rig.joints = found.x
-    rig.broker(kind=PICK, stage=BrokerState.STAGE_GRASP, state=BrokerState.EXECUTING)
-    world.see(1)
-    world.load.centre[i] += [-0.08, 0.0, 0.01]
-    world.see(3)
-    assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
-
-
-def two_as_one(seed: int) -> tuple[Load, Load, int]:
-    """A load of which a detector takes two equal cartons, side by side and flush, for one: what it shows, what is there, its key."""
-    shown = one_row(seed)
-    widest = int(np.argmax(shown.size[:, 1] * (shown.size[:, 2] > 0.2)))
-    there = Load(*(np.concatenate([each, each[widest : widest + 1]]) for each in shown_fields(shown)))
-    quarter = np.array([0.0, shown.size[widest, 1] / 4.0, 0.0])
-    there.size[[widest, -1], 1] /= 2.0
-    there.centre[widest] -= quarter
-    there.centre[-1] += quarter
-    there.key[-1] = int(shown.key.max()) + 1
-    return shown, there, int(shown.key[widest])
-
-
-def shown_fields(load: Load) -> tuple[np.ndarray, ...]:
-    return load.centre, load.size, load.rotation, load.key, load.shade
-
-
-def probed(world: World, carton_id: int) -> None:
-    """What the broker says while it pulls at a carton a little and lets go of it."""
-    rig, kind = world.rig, ExecuteMotion.Goal.PROBE
-    for stage, held in (
-        (BrokerState.STAGE_APPROACH, ()),
-        (BrokerState.STAGE_GRASP, ()),
-        (BrokerState.STAGE_EXTRACT, (carton_id,)),
-        (BrokerState.STAGE_RETREAT, ()),
-    ):
-        rig.step(0.3)
-        rig.broker(held, kind, stage, state=BrokerState.EXECUTING)
-    rig.step(0.3)
-    rig.broker()
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_face_of_which_a_part_came_along_is_two_cartons(rig, seed: int):
-    shown, there, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
-    probed(world, carton_id)
-    world.load = there
-    shift(world, key, [-0.08, 0.0, 0.0])
-    world.see(12)
-    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
-    (born,) = set(cartons) - before
-    assert set(cartons) - {born} == before, f"seed {seed}"
-    width_m = shown.size[shown.key == key][0, 1] / 2.0
-    for carton in (cartons[carton_id], cartons[born]):
-        assert carton.size_m.y == pytest.approx(width_m, abs=0.02), f"seed {seed}"
-    apart_m = abs(cartons[carton_id].pose.position.y - cartons[born].pose.position.y)
-    assert apart_m == pytest.approx(width_m, abs=0.02)
-    codes = [event.code for event in world.rig.events]
-    assert "perception.moved_untouched" not in codes and "perception.removed" not in codes, f"seed {seed}"
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_face_that_came_along_whole_is_one_carton(rig, seed: int):
-    shown, _, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
-    probed(world, carton_id)
-    shift(world, key, [-0.08, 0.0, 0.0])
-    world.see(12)
-    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
-    assert set(cartons) == before, f"seed {seed}"
-    at = world.load.centre[world.load.key == key][0]
-    assert cartons[carton_id].pose.position.x - cartons[carton_id].size_m.x / 2.0 == pytest.approx(
-        at[0] - world.load.size[world.load.key == key][0, 0] / 2.0, abs=0.012
-    )
-    codes = [event.code for event in world.rig.events]
-    assert "perception.moved_untouched" not in codes and "perception.removed" not in codes, f"seed {seed}"
-
-
-def test_lost_carton_is_found_on_the_floor_under_its_id(world):
-    world.see(6)
-    rig = world.rig
-    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
-    carton_id = world.id_of(key)
-    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    world.see(2, hide=[key])
-    rig.broker(kind=PLACE, stage=BrokerState.STAGE_CARRY, state=BrokerState.EXECUTING, outcome=306)
-    assert any(e.code == "perception.lost" for e in rig.events)
-    rig.broker(state=BrokerState.IDLE, outcome=306)
-    fall(world, key)
-    world.see(5)
-    assert carton_id in [c.id for c in rig.wall.cartons]
-    assert not any(carton_id in w.moved_ids for w in rig.walls)
-
-
-def put_tool(rig, position, axis):
-    """The arm where tool0 is at `position`, looking along `axis`, both in base_link."""
-    from scipy.optimize import least_squares
-
-    def off(joints):
-        tool = rig.robot.link_transforms(joints)["tool0"]
-        return np.concatenate([tool[:3, 3] - position, tool[:3, 2] - axis])
-
-    found = least_squares(off, [-0.5, 0.2, 1.3, 0.0, 0.5, 0.0])
-    assert np.abs(found.fun).max() < 0.02
-    rig.joints = found.x
-
-
-@pytest.mark.parametrize("state", [BrokerState.STOPPING, BrokerState.HOLDING, BrokerState.EXECUTING])
-def test_what_leaves_the_cups_in_a_pull_was_not_delivered_whatever_ended_well_before(world, state: int):
-    """The outcome that a state tells is that of the request before."""
-    world.see(6)
-    rig = world.rig
-    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
-    carton_id = world.id_of(key)
-    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=state, outcome=0)
-    assert [event.code for event in rig.events if event.code in ("perception.lost", "perception.removed")] == [
-        "perception.lost"
-    ]
-    rig.broker(outcome=300)
-    world.see(3)
-    assert carton_id in [carton.id for carton in rig.wall.cartons], "it stands where it stood, under its id"
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_face_that_was_lost_in_the_pull_and_left_in_two_parts_is_two_cartons(rig, seed: int):
-    shown, there, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
-    world.rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    world.rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.STOPPING)
-    world.rig.broker(outcome=306)
-    world.load = there
-    shift(world, key, [-0.09, 0.0, 0.0])
-    world.see(12)
-    cartons = {carton.id: carton for carton in world.rig.wall.cartons}
-    (born,) = set(cartons) - before
-    assert set(cartons) - {born} == before, f"seed {seed}"
-    width_m = shown.size[shown.key == key][0, 1] / 2.0
-    for carton in (cartons[carton_id], cartons[born]):
-        assert carton.size_m.y == pytest.approx(width_m, abs=0.02), f"seed {seed}"
-
-
-def test_a_carton_let_go_over_the_belt_by_a_stop_does_not_stay_there_in_the_picture(world):
-    """The belt has taken it along, and nothing on the belt is looked at: it would stand in the arm's way for good."""
-    world.see(6)
-    rig, belt = world.rig, world.rig.robot.conveyor
-    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
-    carton_id = world.id_of(key)
-    row = int(np.flatnonzero(world.load.key == key)[0])
-    deep = world.load.size[row, 0]
-    put_tool(rig, world.load.centre[row] - [deep / 2 + rig.base_x, 0.0, 0.0], [1.0, 0.0, 0.0])
-    world.see(1)
-    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    put_tool(rig, [0.4, belt.center_y_m + deep / 2, belt.surface_z_m + 0.3], [0.0, -1.0, 0.0])
-    world.load = world.load.without(key)
-    world.see(2)
-    rig.broker(held=[carton_id], kind=PLACE, stage=BrokerState.STAGE_PLACE, state=BrokerState.STOPPING)
-    rig.broker(state=BrokerState.IDLE, outcome=300)
-    assert any("over the conveyor" in e.text for e in rig.events if e.code == "perception.lost")
-    world.see(1)
-    assert carton_id not in [c.id for c in rig.wall.cartons]
-
-
-def test_lost_carton_that_nobody_can_see_still_stands_where_the_cups_let_go(world):
-    """Too heavy: it never came off the pile, and the arm stands before it. A wall without it would let the arm through."""
-    world.see(6)
-    rig = world.rig
-    key = int(world.load.key[np.argmax(world.load.centre[:, 2])])
-    carton_id = world.id_of(key)
-    before = next(c for c in rig.wall.cartons if c.id == carton_id)
-    rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
-    world.see(1, hide=[key])
-    rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.STOPPING, outcome=306)
-    rig.broker(state=BrokerState.IDLE, outcome=306)
-    assert any(e.code == "perception.lost" for e in rig.events)
-    after = next(c for c in rig.wall.cartons if c.id == carton_id)
-    assert after.state == Carton.STATE_UNCERTAIN
-    assert after.pose.position.x == pytest.approx(before.pose.position.x, abs=0.02)
-    world.see(4)
-    assert world.id_of(key) == carton_id
-    assert next(c for c in rig.wall.cartons if c.id == carton_id).state == Carton.STATE_SEEN
-    assert not any(w.moved_ids for w in rig.walls)
 
 
 def test_empty_is_asserted_from_floor_and_back_wall(rig):
@@ -603,42 +316,6 @@ def test_ids_and_versions_do_not_come_again_after_a_restart(world, rig):
     second.see(4)
     assert not {c.id for c in again.wall.cartons} & {c.id for c in world.rig.wall.cartons}
     assert again.wall.version > world.rig.wall.version
-
-
-@pytest.mark.parametrize("told_first", [True, False])
-def test_after_a_restart_what_hangs_on_the_gripper_is_no_new_carton(rig, told_first):
-    started = rig()
-    started.joints = np.array(started.robot.poses["home"])
-    started.start()
-    tool = started.robot.link_transforms(started.joints)["tool0"]
-    hanging = Load(
-        (tool[:3, 3] + 0.2 * tool[:3, 2] + [started.base_x, 0.0, 0.0])[None],
-        np.full((1, 3), 0.4),
-        (tool[:3, :3] @ [[0, -1, 0], [0, 0, 1], [1, 0, 0]])[None],
-        np.array([77]),
-    )
-    row = one_row(front_x_m=6.0)
-    both = Load(
-        *(np.concatenate([getattr(row, k), getattr(hanging, k)]) for k in ("centre", "size", "rotation", "key"))
-    )
-    world = World(started, both)
-    held = {"held": [2034], "kind": PICK, "stage": BrokerState.STAGE_EXTRACT, "state": BrokerState.EXECUTING}
-    if told_first:
-        started.broker(**held)
-    for _ in range(6):
-        world.see()
-        if started.time_s > 100.35:
-            started.broker(**held)
-    at = hanging.centre[0]
-    near = [
-        c.id
-        for c in started.wall.cartons
-        if np.linalg.norm(at - [c.pose.position.x, c.pose.position.y, c.pose.position.z]) < 0.3
-    ]
-    # Told before it was ever seen it is left out; else the carton that was found there is the held one.
-    assert near == ([] if told_first else [2034])
-    assert all(c.state == Carton.STATE_HELD for c in started.wall.cartons if c.id == 2034)
-    assert not [event for event in started.events if event.code == "perception.moved_untouched"]
 
 
 def test_new_cartons_behind_get_new_ids(rig):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from lumper_perception.filtering import CONSISTENT_AFTER, RESIZED_AFTER, update
+from lumper_perception.filtering import CONSISTENT_AFTER, RESIZED_AFTER, Change, update
 from lumper_perception.relations import HIDDEN_MAX_M, closed_gaps
 from lumper_perception.track import Assumed, Measurements, Track, filled_planes
 
@@ -112,12 +112,12 @@ def test_what_hides_the_front_of_a_side_moves_no_carton(hidden_m: float, ends: b
     rest.seen[0, 0] = False
     rest.bound[0, 3] = ends
     for k in range(2 * RESIZED_AFTER):
-        assert update([track], rest, 0.2 * (k + 1), FILTERED) == [False]
+        assert update([track], rest, 0.2 * (k + 1), FILTERED) == [Change.NONE]
     assert track.offset[[0, 3]] == pytest.approx([0.0, 0.3], abs=1e-6)
     away = whole.offset + np.array([0.1, 0.0, 0.0, 0.1, 0.0, 0.0])
     moved = replace(whole, offset=away, own_offset=away)
     answers = [update([track], moved, 5.0 + 0.2 * k, FILTERED)[0] for k in range(CONSISTENT_AFTER)]
-    assert answers[-1], "a front that is seen elsewhere did move"
+    assert answers[-1] is Change.MOVED, "a front that is seen elsewhere did move"
 
 
 @given(short_m=st.floats(0.1, 0.2), long_m=st.floats(0.28, 0.4))
@@ -125,11 +125,13 @@ def test_an_end_that_is_seen_to_go_on_is_open_again(short_m: float, long_m: floa
     track = track_of(seen(short_m, bound=False))
     for k in range(CONSISTENT_AFTER):
         assert track.offset[3] == pytest.approx(short_m) and not track.loose[3]
-        assert update([track], seen(long_m, bound=True), 0.2 * (k + 1), FILTERED) == [False], "it grew, it did not move"
+        assert update([track], seen(long_m, bound=True), 0.2 * (k + 1), FILTERED) == [Change.NONE], (
+            "it grew, it did not move"
+        )
     assert track.offset[3] == pytest.approx(long_m) and track.loose[3]
     for k in range(RESIZED_AFTER):
         assert track.offset[3] == pytest.approx(long_m), "one picture parted wrongly says nothing"
-        assert update([track], seen(short_m, bound=False), 1.0 + 0.2 * k, FILTERED) == [False]
+        assert update([track], seen(short_m, bound=False), 1.0 + 0.2 * k, FILTERED) == [Change.NONE]
     assert track.offset[3] == pytest.approx(short_m, abs=0.01) and not track.loose[3], "so many are believed"
 
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import Faces
-from lumper_perception.hypotheses import boxes_of
+from lumper_perception.hypotheses import MergeLimits, boxes_of
 from lumper_perception.parting import STEP_M, parted
 
-EDGE_M = 0.012
+LIMITS = MergeLimits()
 
 
 def face(centre: list[float], rotation: np.ndarray, size: tuple[float, float], hidden: tuple[int, ...] = ()) -> Faces:
@@ -59,7 +59,7 @@ def test_a_top_over_fronts_that_stand_out_by_turns_is_as_many_tops(
     assume(max(widths) < 0.8 * sum(widths))
     out = [step * (k % 2) for k in range(len(widths))]
     faces = turned(row(widths, out, height, depth, share * step), yaw)
-    cut = parted(faces, EDGE_M)
+    cut = parted(faces, LIMITS.edge_m, LIMITS.perpendicular)
     assert len(cut) == 2 * len(widths)
     boxes = boxes_of(faces)
     assert len(boxes) == len(widths)
@@ -80,10 +80,13 @@ def test_a_top_over_flush_fronts_or_its_own_front_stays_one(
     widths: list[float], step: float, height: float, depth: float
 ) -> None:
     faces = row(widths, [step * (k % 2) for k in range(len(widths))], height, depth, 0.0)
-    assert len(parted(faces, EDGE_M)) == len(faces)
+    assert len(parted(faces, LIMITS.edge_m, LIMITS.perpendicular)) == len(faces)
 
 
 def test_what_stands_in_front_of_a_carton_below_its_top_parts_nothing() -> None:
     whole = row([0.5], [0.0], 0.4, 0.3, 0.0)
     before = row([0.2, 0.25], [0.3, 0.5], 0.25, 0.2, 0.5)
-    assert len(parted(together(whole, before.take(np.array([0, 1]))), EDGE_M)) == len(whole) + 2
+    assert (
+        len(parted(together(whole, before.take(np.array([0, 1]))), LIMITS.edge_m, LIMITS.perpendicular))
+        == len(whole) + 2
+    )

@@ -44,6 +44,8 @@ _DIGITS = re.compile(r"[\d.]+")
 STATE_PERIOD_S = 0.7
 # The record of an ended job that the disk did not take is tried again so often, steady clock.
 REWRITE_S = 1.0
+# A load that let so many cartons be taken since it last moved by itself stands well enough.
+CALM_CARTONS = 10
 
 
 class UnloadPlanner(Core):
@@ -174,8 +176,8 @@ class UnloadPlanner(Core):
         if job is None or u.waits_for_client:
             return
         if u.now.ros_s >= u.settle_until_s:
-            job.collapses += 1
-            job.calm = 0
+            calm = job.done - job.done_at_collapse >= CALM_CARTONS
+            job.collapses, job.done_at_collapse = 1 if calm else job.collapses + 1, job.done
         u.settle_until_s = u.now.ros_s + self._parameters.settle_s
         u.look_again()
         u.look_after_s = u.settle_until_s

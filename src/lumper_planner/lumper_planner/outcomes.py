@@ -25,8 +25,6 @@ _CARTON_CODES = frozenset(
 )
 # No way there from where the base stands; perhaps there is one from elsewhere.
 _PLACE_CODES = frozenset({OutcomeCode.UNREACHABLE, OutcomeCode.IN_COLLISION, OutcomeCode.PLANNING_TIMEOUT})
-# A load that let so many cartons be taken since it last moved by itself stands well enough.
-CALM_CARTONS = 10
 # So many places of the base are tried before a person is asked about a carton.
 PLACES_TRIED = 3
 # The world went on without us: look again, nothing is wrong with anybody.
@@ -135,9 +133,6 @@ def load_gone(unloading: Unloading, *, delivered: bool, why: str) -> None:
     job.load = None
     if delivered:
         job.done += len(ids)
-        job.calm += len(ids)
-        if job.calm >= CALM_CARTONS:
-            job.collapses = 0
         for carton in map(str, ids):
             job.failed.pop(carton, None)
             job.failed_grasps.pop(carton, None)

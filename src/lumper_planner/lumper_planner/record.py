@@ -78,8 +78,8 @@ class JobRecord:
     waiting_for_person_s: float = 0.0
     assists: int = 0
     protective_stops: int = 0
-    collapses: int = 0  # in a row: with fewer than outcomes.CALM_CARTONS delivered in between
-    calm: int = 0  # cartons delivered since the last one
+    collapses: int = 0  # in a row: with fewer than CALM_CARTONS delivered in between
+    done_at_collapse: int = 0  # `done` at the last one
     stages: dict[str, float] = field(default_factory=dict)
     skipped: list[int] = field(default_factory=list)
     delivered: dict[str, float] = field(default_factory=dict)  # carton id -> ROS time when it was taken off the pile

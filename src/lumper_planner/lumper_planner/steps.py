@@ -17,7 +17,7 @@ FORCED_TOLERANCE_M = 0.03
 _STAGE_NAMES = {
     _GOAL.PICK: (JobState.PICKING, "taking"),
     _GOAL.PLACE: (JobState.PLACING, "laying down"),
-    _GOAL.PROBE: (JobState.PICKING, "pulling a little, to see whether it is one:"),
+    _GOAL.PROBE: (JobState.PICKING, "pulling at"),
     _GOAL.SCAN: (JobState.SENSING, "clearing the camera's view"),
     _GOAL.HOME: (JobState.WAITING, "homing the arm"),
     _GOAL.RETREAT: (JobState.WAITING, "backing the arm out"),

@@ -143,6 +143,16 @@ def test_a_carton_lost_in_the_pull_twice_is_asked_about_and_not_tried_for_ever()
     assert result.dropped == 2 and result.assists == 1
 
 
+def lost_by_the_word_of_safety(world: FakeWorld) -> None:
+    """The load leaves the cups in the pull, and the stop comes before the broker has noticed."""
+    assert world.active is not None
+    goal_id, world.active = world.active[0], None
+    stopped = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.STOPPED_BY_SAFETY), holding_carton=False)
+    stopped.last_stage = BrokerState.STAGE_EXTRACT
+    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, stopped, world.now()))
+    world._broker()
+
+
 def lost_in_place(twins: set[int], script: dict[int, list[int]] | None = None) -> FakeWorld:
     """A pile whose first carton to be taken is lost in the pull and stays where it stood."""
     world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.CARTON_LOST], **(script or {})})
@@ -190,12 +200,7 @@ def test_a_probe_whose_carton_is_lost_in_the_pull_has_shown_what_it_can() -> Non
     world = lost_in_place({4})
     goal = world.unload()
     assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PROBE)
-    assert world.active is not None
-    goal_id, world.active = world.active[0], None
-    stopped = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.STOPPED_BY_SAFETY), holding_carton=False)
-    stopped.last_stage = BrokerState.STAGE_EXTRACT
-    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, stopped, world.now()))
-    world._broker()
+    lost_by_the_word_of_safety(world)
     result = ended(world, goal)
     assert probes(world) == [4] and result.dropped == 1 and result.delivered == 6
     assert world.kinds()[world.kinds().index(GOAL.PROBE) + 1] == GOAL.SCAN
@@ -232,12 +237,7 @@ def test_a_carton_whose_loss_safety_says_first_is_counted() -> None:
     world = FakeWorld(pile(layers=1))
     goal = world.unload()
     assert world.run(lambda: world.active is not None and world.kinds()[-1] == GOAL.PICK)
-    assert world.active is not None
-    goal_id, world.active = world.active[0], None
-    stopped = ExecuteMotion.Result(outcome=OutcomeCode(code=OutcomeCode.STOPPED_BY_SAFETY), holding_carton=False)
-    stopped.last_stage = BrokerState.STAGE_EXTRACT
-    world.tell(lambda core: core.goal_result("motion/execute", goal_id, GoalStatus.ABORTED, stopped, world.now()))
-    world._broker()
+    lost_by_the_word_of_safety(world)
     result = ended(world, goal)
     assert result.dropped == 1 and result.delivered == 3 == world.belt
 

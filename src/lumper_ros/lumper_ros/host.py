@@ -1,7 +1,6 @@
 """The live host of a Core: wires it to the ROS graph from the interface table and carries out its effects."""
 
 import contextlib
-import faulthandler
 import os
 import signal
 import sqlite3
@@ -35,16 +34,13 @@ from lumper_ros.parameters import ParameterError, from_mapping, spec_of
 from lumper_ros.priority import raise_priority
 from lumper_ros.qos import qos
 from lumper_ros.respawn import ActiveMark
-from lumper_ros.spin import Spinner
+from lumper_ros.spin import Spinner, leave_in_time
 from lumper_ros.store import Store
 from lumper_ros.worker import Worker, WorkerLostError
 
 P = TypeVar("P")
 # Two clocks read within this count as read at once, s; so many tries at it.
 CLOCKS_APART_S, CLOCK_TRIES = 0.001, 4
-# A node that was told to end and hangs on its way, in the middleware or a core, leaves within this time with the stacks of its
-# threads on stderr: one that stays is neither there nor started again.
-END_LIMIT_S = 8.0
 # Parameters that rclpy itself declares on every node.
 _ROS_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
@@ -579,8 +575,7 @@ def run_core(
                 return 2
             host.start()
         spinner.spin()
-        if threading.current_thread() is threading.main_thread():
-            faulthandler.dump_traceback_later(END_LIMIT_S, exit=True)
+        leave_in_time()
         if lifecycle:
             node.close()
         elif host is not None:

@@ -1,5 +1,6 @@
 """The host over real DDS: every kind of effect and input, two cores on two nodes."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -374,13 +375,36 @@ def test_an_unknown_parameter_stops_a_node_with_its_name(tmp_path: Path) -> None
     assert "rate_hz=9.0: must be at most 5.0" in done.stderr
 
 
-READY = """
-import sys
+HEAD = """
+import os, sys, threading
 from dataclasses import dataclass
-from lumper_ros.core import Core
+from lumper_ros.core import Compute, Core
 from lumper_ros.host import run_core
 @dataclass(frozen=True)
 class P: pass
+"""
+
+
+@contextlib.contextmanager
+def process(folder: Path, text: str) -> Iterator[Any]:
+    """A node's program, behind HEAD, as a process with pipes; gone at the end."""
+    (folder / "node.py").write_text(HEAD + text)
+    node = subprocess.Popen(
+        [sys.executable, "node.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"LUMPER_STATE_DIR": str(folder)},
+        cwd=folder,
+    )
+    try:
+        yield node
+    finally:
+        node.kill()
+        node.communicate()
+
+
+READY = """
 class Ready(Core):
     def tick(self, now):
         print("up", flush=True)
@@ -391,26 +415,16 @@ sys.exit(run_core("scene_markers", P, lambda p: Ready(), tick_hz=20.0, lifecycle
 
 def test_signals_without_end_are_no_death_by_signal(tmp_path: Path) -> None:
     """A launch that an impatient person ends again and again: the node ends once, with 0."""
-    script = tmp_path / "node.py"
-    script.write_text(READY)
-    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
-    node = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
-    assert node.stdout is not None
-    assert node.stdout.readline() == "up\n"
-    end_s = time.monotonic() + 30.0
-    while node.poll() is None and time.monotonic() < end_s:
-        node.send_signal(signal.SIGINT)
-    node.kill()
-    assert node.wait() == 0
+    with process(tmp_path, READY) as node:
+        assert node.stdout.readline() == "up\n"
+        end_s = time.monotonic() + 30.0
+        while node.poll() is None and time.monotonic() < end_s:
+            node.send_signal(signal.SIGINT)
+        node.kill()
+        assert node.wait() == 0
 
 
 STUCK = """
-import sys, threading
-from dataclasses import dataclass
-from lumper_ros.core import Core
-from lumper_ros.host import run_core
-@dataclass(frozen=True)
-class P: pass
 class Stuck(Core):
     def tick(self, now):
         print("up", flush=True)
@@ -425,28 +439,14 @@ sys.exit(run_core("scene_markers", P, lambda p: Stuck(), tick_hz=20.0, lifecycle
 
 def test_a_node_that_hangs_while_it_ends_leaves_and_says_where(tmp_path: Path) -> None:
     """Nobody but the launcher's own end would take it away; it would never be started again."""
-    script = tmp_path / "node.py"
-    script.write_text(STUCK)
-    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
-    command = [sys.executable, str(script)]
-    node = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    assert node.stdout is not None and node.stderr is not None
-    assert node.stdout.readline() == "up\n"
-    node.send_signal(signal.SIGINT)
-    try:
+    with process(tmp_path, STUCK) as node:
+        assert node.stdout.readline() == "up\n"
+        node.send_signal(signal.SIGINT)
         assert node.wait(30.0) == 1
-    finally:
-        node.kill()
-    assert "in wait_for_ever" in node.stderr.read()
+        assert "in wait_for_ever" in node.stderr.read()
 
 
 PROMPT = """
-import os, sys
-from dataclasses import dataclass
-from lumper_ros.core import Compute, Core
-from lumper_ros.host import run_core
-@dataclass(frozen=True)
-class P: pass
 class Prompt(Core):
     def activate(self, now):
         return (Compute("mine", policy),)
@@ -463,18 +463,11 @@ sys.exit(done)
 
 
 def test_a_node_that_must_be_on_time_says_its_priority_and_what_it_computes_has_none(tmp_path: Path) -> None:
-    script = tmp_path / "node.py"
-    script.write_text(PROMPT)
-    environment = os.environ | {"LUMPER_STATE_DIR": str(tmp_path)}
-    command = [sys.executable, str(script)]
-    node = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    )
-    assert node.stdout is not None and node.stderr is not None
-    said = [node.stdout.readline().split() for _ in range(20)]
-    node.send_signal(signal.SIGINT)
-    assert node.wait(30.0) == 0
-    log = node.stderr.read()
+    with process(tmp_path, PROMPT) as node:
+        said = [node.stdout.readline().split() for _ in range(20)]
+        node.send_signal(signal.SIGINT)
+        assert node.wait(30.0) == 0
+        log = node.stderr.read()
     allowed = "[node.priority] priority: SCHED_FIFO 3" in log
     assert allowed or "SCHED_FIFO is not allowed here" in log or "neither SCHED_FIFO nor nice" in log
     assert said[-1] == [str(os.SCHED_FIFO if allowed else os.SCHED_OTHER), str(os.SCHED_OTHER)]
