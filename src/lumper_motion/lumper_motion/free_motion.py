@@ -52,7 +52,7 @@ Motion = Trajectory | Failure
 class Goal:
     """A way to end a motion: where free motion ends, and the legs from there."""
 
-    via: Array  # (6,)
+    via: Array  # (6,), touches nothing
     legs: tuple[Leg, ...]
 
 
@@ -132,9 +132,6 @@ class FreeMotion:
                 OutcomeCode.IN_COLLISION,
                 f"where the arm stands: {pairs_text(checker.explain(start, Closeness.CLEAR))}",
             )
-        open_goals = [goal for goal in goals if checker.free(goal.via)]
-        if not open_goals:
-            return Failure(OutcomeCode.IN_COLLISION, f"every way to begin the straight stretch is blocked: {blocked}")
         found: Motion = Failure(OutcomeCode.PLANNING_TIMEOUT, blocked)
         for attempt in range(SEARCHES):
             try:
@@ -142,7 +139,7 @@ class FreeMotion:
                     self._kinematics,
                     checker,
                     start,
-                    [goal.via for goal in open_goals],
+                    [goal.via for goal in goals],
                     self._p.search_checks // SEARCHES,
                     self._p.search_seed + SEARCHES * tried + attempt,
                     late,
@@ -153,7 +150,7 @@ class FreeMotion:
                     raise GaveUpError(text) from error
                 found = Failure(OutcomeCode.PLANNING_TIMEOUT, text)
                 continue
-            goal = min(open_goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
+            goal = min(goals, key=lambda item: float(np.abs(item.via - way[-1]).max()))
             found = through(way, goal)
             if not isinstance(found, Failure):
                 break

@@ -23,7 +23,7 @@ from lumper_motion.parameters import MotionParameters
 from lumper_motion.path import Leg, check_path, line
 from lumper_motion.requests import Pick
 from lumper_motion.timing import Limits, Trajectory
-from lumper_motion.tools import along_tool, laying_tools, load_of, raised, rest_of, stroke_tools
+from lumper_motion.tools import LAYING_SHIFTS_M, along_tool, laying_tools, load_of, raised, rest_of, stroke_tools
 from lumper_ros.convert import inverse
 from lumper_ros.robot import Robot, Trailer
 
@@ -178,39 +178,41 @@ class StagePlanner:
         """CARRY and PLACE: over the belt, then down onto it."""
         load, p = snapshot.load, self._p
         assert load is not None
-        text = "no pose over the belt"
+        blocked = ""
         checker = self._checker(snapshot, ())
-        ways = [
-            (via, above, near, down)
-            for down in laying_tools(self.robot, pick, load, p.max_drop_m)
-            for above, near in ((raised(down, p.above_belt_m), raised(down, p.contact_m)),)
-            for via in self.kinematics.solutions(above, snapshot.start)[:4]
-        ]
-        # The quickest wrist first.
         speed = self.robot.max_speed_radps
-        ways.sort(key=lambda way: float((np.abs(way[0] - snapshot.start) / speed).max()))
+
+        def ways() -> Iterator[tuple[Array, tuple[Array, ...]]]:
+            """Where the centre is asked for first, there the quickest wrist first."""
+            for shift_m in ((0.0, 0.0), *LAYING_SHIFTS_M):
+                found = [
+                    (via, (above, raised(down, p.contact_m), down))
+                    for down in laying_tools(self.robot, pick, load, p.max_drop_m, shift_m)
+                    for above in (raised(down, p.above_belt_m),)
+                    for via in self.kinematics.solutions(above, snapshot.start)[:4]
+                ]
+                yield from sorted(found, key=lambda way: float((np.abs(way[0] - snapshot.start) / speed).max()))
 
         def goals() -> Iterator[Goal]:
-            nonlocal text
-            for via, above, near, down in ways:
-                legs = self._lines(
-                    via,
-                    (above, near, down),
-                    (B.STAGE_PLACE, B.STAGE_PLACE),
-                    (p.lower_speed_mps, p.lay_speed_mps),
-                )
-                if legs is None:
-                    continue
-                back = self._follow([down, self._backed(down)], legs[-1].joints[-1])
-                touches = _hit(checker, legs) if back is not None else "no way back from the belt"
-                text = touches or text
-                if not touches:
-                    yield Goal(via, legs)
+            nonlocal blocked
+            for via, tools in ways():
+                touches = ""
+                if not checker.free(via):
+                    touches = pairs_text(checker.explain(via, Closeness.CLEAR))
+                elif legs := self._lines(
+                    via, tools, (B.STAGE_PLACE, B.STAGE_PLACE), (p.lower_speed_mps, p.lay_speed_mps)
+                ):
+                    back = self._follow([tools[-1], self._backed(tools[-1])], legs[-1].joints[-1])
+                    touches = _hit(checker, legs) if back is not None else "no way back from the belt"
+                    if not touches:
+                        yield Goal(via, legs)
+                blocked = blocked or touches
 
         motion = self._free.find(snapshot.start, snapshot.tried, checker, goals(), B.STAGE_CARRY, self._limits(load))
         if motion is not None:
             return motion
-        return Failure(OutcomeCode.UNREACHABLE, f"no way to lay {list(load.carton_ids)} on the belt: {text}")
+        text = f"no way to lay {list(load.carton_ids)} on the belt: {blocked or 'no pose over it'}"
+        return Failure(OutcomeCode.UNREACHABLE, text)
 
     def back_off(self, snapshot: Snapshot) -> Motion:
         """RETREAT after a release or a failed grasp: straight back from the face."""

@@ -80,6 +80,20 @@ def test_a_ledge_moves_no_edge_and_says_that_it_may_go_on(seed, set_back_m):
     assert ledges or set_back_m < 0.1
 
 
+def test_a_face_tells_how_far_it_may_be_turned():
+    """All faces of these walls look along the trailer's axes; low ones are turned most by what of their neighbours is taken in."""
+    renderer, past = Renderer(), []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        load, pose = wall(rng, front_x_m=3.8), camera_pose(1.6)
+        picture = renderer.render(load, pose, rng, 0.002, colour=True)
+        faces = segment(picture.cloud, packed(picture.colour), CAMERA, pose[:3, :3].T @ UP).transformed(pose)
+        turned_rad = np.arccos(np.abs(faces.rotation[:, :, 2]).max(axis=1).clip(0.0, 1.0))
+        past += (turned_rad > 3.0 * faces.rotation_sigma).tolist()
+    assert len(past) > 100
+    assert np.mean(past) < 0.03
+
+
 def test_nothing_is_found_in_an_empty_trailer():
     rng = np.random.default_rng(1)
     nothing = Load(
