@@ -10,6 +10,8 @@ namespace {
 constexpr double kFacing = 0.9;  // cosine between a face's normal and the direction it counts for
 constexpr double kCarryAcceleration_mps2 = 2.0;
 constexpr double kOverlap_m = 0.01;       // neighbours that reach this little into the swept space are brushed, not hit
+constexpr double kBrushed_m = 0.005;      // what stands in front by more beside the way out is pushed over, not brushed
+constexpr double kOverFront_m = 0.03;     // a load lifted over what stands in front hangs lower than it was measured
 constexpr double kCupShare = 0.8;         // of a zone's width and height its cups cover
 constexpr double kAmpleMargin = 2.5;      // holding beyond this counts for no more
 constexpr double kOverhangCost_pm = 8.0;  // margin given up for each metre that the pad hangs below the load
@@ -57,9 +59,10 @@ bool facing(const Box& box, const Vec3& outward, FaceView* view) {
   return false;
 }
 
-/// Slots other than `own` whose bounds reach into [low, high] by more than kOverlap_m on every axis.
+/// Slots other than `own` whose bounds reach into [low, high] by more than kOverlap_m on every axis, sideways by
+/// `beside_m`.
 std::vector<int32_t> inside(const ContactGraph& graph, const Vec3& low, const Vec3& high,
-                            const std::vector<int32_t>& own) {
+                            const std::vector<int32_t>& own, double beside_m = kOverlap_m) {
   std::vector<int32_t> found;
   std::vector<int32_t> result;
   graph.query(low, high, 0.0, &found);
@@ -68,7 +71,7 @@ std::vector<int32_t> inside(const ContactGraph& graph, const Vec3& low, const Ve
       continue;
     }
     const Vec3 depth = graph.high(slot).cwiseMin(high) - graph.low(slot).cwiseMax(low);
-    if ((depth.array() > kOverlap_m).all()) {
+    if ((depth.array() > Vec3(kOverlap_m, beside_m, kOverlap_m).array()).all()) {
       result.push_back(slot);
     }
   }
@@ -434,7 +437,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   }
   double depth = high.x() - low.x();
   for (const int32_t slot : slots) {
-    if (graph.box(slot).size_unknown != 0) {
+    if ((graph.box(slot).size_unknown & 1U) != 0U) {
       depth = std::max(depth, kDeepest_m);
     }
   }
@@ -448,12 +451,12 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
   Vec3 way = way_out(graph, slots);
   if (way.y() != 0.0 &&
       (swept_low(way).y() < -0.5 * graph.trailer().width_m || swept_high(way).y() > 0.5 * graph.trailer().width_m ||
-       !inside(graph, swept_low(way), swept_high(way), slots).empty())) {
+       !inside(graph, swept_low(way), swept_high(way), slots, kBrushed_m).empty())) {
     way = -Vec3::UnitX();
   }
   const Vec3 in_front_low = swept_low(way);
   const Vec3 in_front_high = swept_high(way);
-  const auto blockers = inside(graph, in_front_low, in_front_high, slots);
+  const auto blockers = inside(graph, in_front_low, in_front_high, slots, kBrushed_m);
   const bool front_unknown = meets(unknown, in_front_low, in_front_high);
 
   Rejection reason;
@@ -515,7 +518,7 @@ void GraspFinder::strokes(const ContactGraph& graph, const std::vector<int32_t>&
         for (const int32_t slot : blockers) {
           top = std::max(top, graph.high(slot).z());
         }
-        lift = top - low.z() + parameters_.lift_m;
+        lift = top - low.z() + parameters_.lift_m + kOverFront_m;
       }
       const Vec3 rise_low(low.x() - pull, low.y(), high.z());
       const Vec3 rise_high(high.x(), high.y(), high.z() + lift + kOverlap_m);

@@ -341,6 +341,46 @@ TEST(Plan, AThinCartonUnderTheRoofIsHeldAboveALedge) {
   EXPECT_GT(plan.picks[0].grasp.position.z(), 2.25);
 }
 
+/// What is planned for a carton when another, which is not to be taken, reaches into its way out by `beside_m`.
+Plan past_a_corner(double beside_m) {
+  const std::vector<Box> boxes = {make(1, {5.5, 0.0, 1.2}, kCube),
+                                  make(2, {5.05, -0.4 + beside_m, 1.2}, {0.4, 0.4, 0.4})};
+  Planner planner({}, {}, {}, {}, {}, {});
+  PlanRequest request;
+  request.base.x = 3.6;
+  request.budget_s = 10.0;
+  request.skip = {2};
+  return planner.plan(boxes, request);
+}
+
+TEST(Plan, WhatReachesIntoTheWayOutIsNoMoreThanBrushed) {
+  const Plan brushed = past_a_corner(0.003);
+  ASSERT_FALSE(brushed.picks.empty());
+  EXPECT_EQ(brushed.picks[0].grasp.stroke, Stroke::kLiftPull);
+  // Pulled past it the other would be pushed over: it is lifted over that one, or stays.
+  for (const Pick& pick : past_a_corner(0.008).picks) {
+    EXPECT_EQ(pick.grasp.stroke, Stroke::kTopPick);
+  }
+}
+
+TEST(Plan, OnlyAnUnknownDepthLengthensThePull) {
+  std::vector<double> pulls_m;
+  for (const uint8_t unknown : {uint8_t{0}, uint8_t{4}, uint8_t{1}}) {
+    std::vector<Box> boxes = {make(1, {5.0, 0.0, 1.2}, kCube)};
+    boxes[0].size_unknown = unknown;
+    boxes[0].visible_faces = 1;
+    Planner planner({}, {}, {}, {}, {}, {});
+    PlanRequest request;
+    request.base.x = 3.3;
+    request.budget_s = 10.0;
+    const Plan plan = planner.plan(boxes, request);
+    ASSERT_FALSE(plan.picks.empty());
+    pulls_m.push_back(plan.picks[0].grasp.extract.norm());
+  }
+  EXPECT_DOUBLE_EQ(pulls_m[1], pulls_m[0]) << "the height is not along the pull";
+  EXPECT_GT(pulls_m[2], pulls_m[0] + 0.1);
+}
+
 /// A column of which only fronts were seen: every depth is an assumption.
 std::vector<Box> assumed_column() {
   std::vector<Box> boxes = {make(1, {5.0, 0.0, 0.2}, kCube), make(2, {5.0, 0.0, 0.6}, kCube),

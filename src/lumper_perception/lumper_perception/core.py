@@ -83,6 +83,7 @@ class PerceptionIntake(Core):
             )
         )
         self._picture: Picture | None = None
+        self._eye: Array | None = None
         self._job_id = ""
         self._reserved_id = 0
         self._reserved_version = 0
@@ -260,6 +261,8 @@ class PerceptionIntake(Core):
     ) -> Effects:
         arm, tool = self._arm.at(stamp_s, base)
         view = View(camera, self._intrinsics(frame), arm)
+        if self_found:
+            self._eye = view.origin
         faces = faces.transformed(camera)
         if self_found:
             # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
@@ -409,7 +412,7 @@ class PerceptionIntake(Core):
 
     def _now_picture(self) -> Picture:
         if self._picture is None:
-            self._picture = picture(self._tracker.confirmed(), self._tracker.assumed_depth())
+            self._picture = picture(self._tracker.confirmed(), self._tracker.assumed_depth(), self._eye)
         return self._picture
 
     def _reported(self, report: Report, now: Now) -> list[Effect]:

@@ -10,6 +10,8 @@ from lumper_perception.boxes import Array, Bools
 HIDDEN_MAX_M = 0.20
 # Nearer than this two cartons stand on one another already, m.
 TOUCH_M = 0.03
+# No carton is lower, m.
+LEAST_M = 0.08
 # A carton that stands forward of the one below it hides a strip of that one's face from a camera above: at most this much of
 # the overhang (a camera that looks down by 56 degrees), and what edges are uncertain by, m.
 STRIP_SHARE, STRIP_SLACK_M = 1.5, 0.008
@@ -52,7 +54,8 @@ def closed_gaps(
     """Centres and sizes (N, 3) of upright boxes whose hidden upper or lower edges were moved out to what bears on them.
 
     Nothing floats: where only a part of a face was seen below (above) an edge that something hides, the carton reaches up to
-    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M. So does a carton under an
+    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M. It reaches no further than
+    another carton is known to, also where several were once seen as one. So does a carton under an
     overhang that hides the strip between them: there its top looks bounded, because what bounds it comes forward only a little.
     """
     half = half_extents(rotation, size)
@@ -64,6 +67,15 @@ def closed_gaps(
     top, bottom = high[:, 2].copy(), low[:, 2].copy()
     overhang = low[:, None, 0] - low[None, :, 0]
     strip = np.where(overhang > 0.0, STRIP_SHARE * overhang + STRIP_SLACK_M, 0.0)
+    # An end that nobody saw does not reach into what is known to end there.
+    for index in np.flatnonzero(upright & loose_bottom):
+        within = meets[index] & ~loose_top & (high[:, 2] > bottom[index] + TOUCH_M) & (centre[:, 2] < centre[index, 2])
+        within &= high[:, 2] < top[index] - LEAST_M
+        bottom[index] = max(bottom[index], high[within, 2].max(initial=-np.inf))
+    for index in np.flatnonzero(upright & loose_top):
+        within = meets[index] & ~loose_bottom & (low[:, 2] < top[index] - TOUCH_M) & (centre[:, 2] > centre[index, 2])
+        within &= low[:, 2] > bottom[index] + LEAST_M
+        top[index] = min(top[index], low[within, 2].min(initial=np.inf))
     for index in np.flatnonzero(upright):
         rise = low[:, 2] - top[index]
         above = meets[index] & (rise > -TOUCH_M) & (rise < (HIDDEN_MAX_M if loose_top[index] else strip[index]))

@@ -9,8 +9,12 @@ from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import AXIS_BIT, PLANE_BIT, Array, Bools, rotation_vectors
 from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
-from lumper_perception.track import Assumed, Track, TrackState, stacked
+from lumper_perception.silhouettes import GOES_ON_M, ends_at_outlines
+from lumper_perception.track import Assumed, Track, TrackState, TrackTable, stacked
 from lumper_ros.convert import to_point, to_time
+
+# Of a carton that does not lean.
+UPRIGHT_COSINE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,19 @@ class Picture:
         return self.centre - half, self.centre + half
 
 
-def picture(tracks: list[Track], assumed: Assumed) -> Picture:
-    """Geometry and relations of confirmed tracks; a held carton touches nothing."""
+def picture(tracks: list[Track], assumed: Assumed, eye: Array | None = None) -> Picture:
+    """Geometry and relations of confirmed tracks; a held carton touches nothing.
+
+    Args:
+        eye: (3,) where the camera is, m, when the faces were found in its clouds: ends that outlines hide are not believed.
+    """
     table = stacked(tracks, assumed)
     held = np.array([track.state is TrackState.HELD for track in tracks], dtype=bool)
     unsure = table.loose | ~table.known
     centre, size = closed_gaps(table.centre, table.rotation, table.size, unsure[:, 5] & ~held, unsure[:, 2] & ~held)
+    if eye is not None:
+        centre, size, hidden = _behind_outlines(eye, table, centre, size, held)
+        unsure[:, 2] |= hidden
     touching = relations(centre, table.rotation, size)
     touching.supports[held, :] = touching.supports[:, held] = False
     touching.beside[held, :] = touching.beside[:, held] = False
@@ -60,6 +71,23 @@ def picture(tracks: list[Track], assumed: Assumed) -> Picture:
     floor = on_floor(centre, table.rotation, size, touching, fallen) & ~held
     measured = ~(unsure[:, :3] | unsure[:, 3:])
     return Picture(tracks, measured, centre, table.rotation, size, floor, touching)
+
+
+def _behind_outlines(
+    eye: Array, table: TrackTable, centre: Array, size: Array, held: Bools
+) -> tuple[Array, Array, Bools]:
+    """Centres and sizes (N, 3) with the lower ends that outlines hide taken to where they may be, and which these are (N,)."""
+    half = half_extents(table.rotation, size)
+    low, high = centre - half, centre + half
+    upright = table.seen[:, 0] & (table.rotation[:, 2, 2] > UPRIGHT_COSINE)
+    # What hangs on the gripper hides nothing for long.
+    free, hidden = np.flatnonzero(~held), np.zeros(len(held), dtype=bool)
+    hidden[free] = ends_at_outlines(eye, low[free], high[free], upright[free])
+    drop_m = np.where(hidden, np.minimum(GOES_ON_M, np.maximum(low[:, 2], 0.0)), 0.0)
+    centre, size = centre.copy(), size.copy()
+    centre[:, 2] -= drop_m / 2.0
+    size[:, 2] += drop_m
+    return centre, size, hidden
 
 
 @dataclass(slots=True)

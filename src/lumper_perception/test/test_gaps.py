@@ -40,6 +40,18 @@ def test_a_hidden_bottom_reaches_what_it_stands_on(gap_m: float) -> None:
     assert centre[1, 2] + size[1, 2] / 2 == pytest.approx(0.7 + gap_m)
 
 
+@given(into_m=st.floats(0.04, 0.29), upper=st.booleans())
+def test_an_end_nobody_saw_does_not_reach_into_a_carton_that_is_known(into_m: float, upper: bool) -> None:
+    """Two of one colour seen as one for a moment: what one of them is taken to reach to is where the other begins."""
+    centre, rotation, size = column(0.0)
+    k, away = (1, -1.0) if upper else (0, 1.0)
+    size[k, 2] += into_m
+    centre[k, 2] += away * into_m / 2.0
+    closed, tall = closed_gaps(centre, rotation, size, np.array([not upper, False]), np.array([False, upper]))
+    assert closed[0, 2] + tall[0, 2] / 2 == pytest.approx(0.4)
+    assert closed[1, 2] - tall[1, 2] / 2 == pytest.approx(0.4)
+
+
 @given(gap_m=st.floats(0.0, 0.5))
 def test_edges_that_were_seen_stay(gap_m: float) -> None:
     given_centre, _, given_size = column(gap_m)
