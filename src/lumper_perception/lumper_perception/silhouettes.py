@@ -39,9 +39,12 @@ def ends_at_outlines(eye: Array, low: Array, high: Array, front_seen: Bools) -> 
     edge_x = np.where(eye[2] >= top, back_x, low[None, :, 0])
     outline = top - (eye[2] - top) / np.maximum(edge_x - eye[0], 1e-6) * (face_x - edge_x)
     hides = front & (np.abs(low[:, None, 2] - outline) < SAME_LINE_M)
-    common = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    covered = (np.maximum(common[..., 1], 0.0) * hides).sum(axis=1) > COVERED_SHARE * (high - low)[:, 1]
-    bears = (common[..., :2] > BEARS_M[0]).all(axis=2) & (np.abs(low[:, None, 2] - top) < BEARS_M[1])
-    np.fill_diagonal(bears, False)
-    result: Bools = front_seen & covered & ~bears.any(axis=1) & (low[:, 2] > BEARS_M[1])
+    # Few ends lie at an outline: only these are looked at closer.
+    rows = np.flatnonzero(front_seen & hides.any(axis=1) & (low[:, 2] > BEARS_M[1]))
+    common = np.minimum(high[rows, None, :2], high[None, :, :2]) - np.maximum(low[rows, None, :2], low[None, :, :2])
+    covered = (np.maximum(common[..., 1], 0.0) * hides[rows]).sum(axis=1) > COVERED_SHARE * (high - low)[rows, 1]
+    bears = (common > BEARS_M[0]).all(axis=2) & (np.abs(low[rows, None, 2] - top) < BEARS_M[1])
+    bears[np.arange(len(rows)), rows] = False
+    result = np.zeros(len(low), dtype=bool)
+    result[rows] = covered & ~bears.any(axis=1)
     return result
