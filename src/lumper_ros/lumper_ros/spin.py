@@ -14,6 +14,8 @@ from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
 from rclpy.task import Future
 
+from lumper_ros import reachable
+
 # A node has so long to end, s.
 END_LIMIT_S = 8.0
 
@@ -105,6 +107,7 @@ class Spinner:
             if woken.recv(1):
                 self.stop()
 
+        ended = threading.Event()
         watcher = threading.Thread(target=wait_for_signal, name="signals", daemon=True)
         if main:
             # In this order: a signal between the two would be lost the other way round.
@@ -112,6 +115,10 @@ class Spinner:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)
             watcher.start()
+            reach = threading.Thread(
+                target=reachable.watch, args=(ended, reachable.ReceivingPorts()), name="reachable", daemon=True
+            )
+            reach.start()
         gc.collect()
         gc.freeze()
         self.spinning = True
@@ -124,6 +131,7 @@ class Spinner:
                     self._change_executor()
         finally:
             self.spinning = False
+            ended.set()
             if main:
                 signal.set_wakeup_fd(-1)
             wake.close()

@@ -1,0 +1,93 @@
+"""A node whose receiving queue in shared memory was removed hears nobody who comes up later: it ends, to be started again."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lumper_ros.reachable import EXIT_CODE, ReceivingPorts, watch
+
+NODE = """
+import rclpy
+from lumper_ros.spin import Spinner
+rclpy.init()
+node = rclpy.create_node("reached")
+spinner = Spinner(rclpy.get_default_context())
+spinner.add(node)
+print("up", flush=True)
+spinner.spin()
+"""
+
+
+def files_of(pid: int) -> list[Path]:
+    """The files through which a process receives."""
+    names = [(task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()]
+    ports = [name.removeprefix("dds.shm.") for name in names if name.startswith("dds.shm.")]
+    return [path for port in ports if (path := Path(f"/dev/shm/fastdds_port{port}")).exists()]
+
+
+@pytest.fixture
+def node():
+    with subprocess.Popen(
+        [sys.executable, "-c", NODE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        yield process
+        process.kill()
+
+
+def test_a_node_that_nobody_new_can_reach_ends(node: subprocess.Popen[str]) -> None:
+    files = files_of(node.pid)
+    if not files:
+        pytest.skip("the middleware uses no shared memory here")
+    files[0].unlink()
+    _, told = node.communicate(timeout=20.0)
+    assert node.returncode == EXIT_CODE
+    assert f"{files[0].name} in /dev/shm was removed" in told
+
+
+def test_a_node_that_can_be_reached_stays(node: subprocess.Popen[str]) -> None:
+    time.sleep(4.0)
+    assert node.poll() is None
+
+
+def process_of(folder: Path, inode: int, deleted: bool) -> ReceivingPorts:
+    """What a process would see that listens on port 7 and has a file of this inode open, beside one of somebody else."""
+    (folder / "task" / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "task" / "1" / "comm").write_text("dds.shm.7\n")
+    end = " (deleted)" if deleted else ""
+    (folder / "maps").write_text(
+        f"7f00-7f01 rw-s 00000000 00:19 {inode}    /dev/shm/fastdds_port7{end}\n"
+        "7f02-7f03 rw-s 00000000 00:19 5    /dev/shm/fastdds_port9 (deleted)\n"
+        "7f04-7f05 r-xp 00000000 00:19 6    /usr/lib/libc.so\n"
+    )
+    return ReceivingPorts(folder, folder)
+
+
+def test_only_the_file_that_it_reads_counts(tmp_path: Path) -> None:
+    file = tmp_path / "fastdds_port7"
+    file.write_text("")
+    inode = file.stat().st_ino
+    ports = process_of(tmp_path, inode, False)
+    assert ports.lost() == set()
+    assert ports.lost() == set()
+    # Made before: the number of a file that is gone may be given again, that of one still mapped is not.
+    (tmp_path / "other").write_text("")
+    file.unlink()
+    process_of(tmp_path, inode, True)
+    assert ports.lost() == {7}, "removed"
+    os.replace(tmp_path / "other", file)
+    assert ports.lost() == {7}, "made again by another process"
+    process_of(tmp_path, file.stat().st_ino, False)
+    assert ports.lost() == set(), "the middleware made its own anew"
+
+
+def test_watching_ends_with_the_node(tmp_path: Path) -> None:
+    ended = threading.Event()
+    ended.set()
+    watch(ended, process_of(tmp_path, 1, True))
