@@ -184,7 +184,7 @@ class StagePlanner:
 
         def ways() -> Iterator[tuple[Array, tuple[Array, ...]]]:
             """Where the centre is asked for first, there the quickest wrist first."""
-            for shift_m in ((0.0, 0.0), *LAYING_SHIFTS_M):
+            for shift_m in LAYING_SHIFTS_M:
                 found = [
                     (via, (above, raised(down, p.contact_m), down))
                     for down in laying_tools(self.robot, pick, load, p.max_drop_m, shift_m)

@@ -22,8 +22,9 @@ STROKE_LEAST_M = 0.02
 # The running belt must not take hold of a load that still hangs on the cups: it is let go this much above.
 BELT_GAP_M = 0.02
 PAD_GAP_M = 0.015
-# Along and across the belt (x, y of infeed): where else a load is laid when the arm cannot lay it where it is asked to.
-LAYING_SHIFTS_M = ((0.1, 0.0), (-0.1, 0.0), (0.0, -0.1), (0.0, 0.1), (0.2, 0.0), (-0.2, 0.0))
+# Along and across the belt (x, y of infeed), in this order: where it is asked to, and where else when the arm cannot lay it there.
+ASKED_M = (0.0, 0.0)
+LAYING_SHIFTS_M = (ASKED_M, (0.1, 0.0), (-0.1, 0.0), (0.0, -0.1), (0.0, 0.1), (0.2, 0.0), (-0.2, 0.0))
 # The belt carries the load to -x: a gripper pointing along +x more than this would be pushed.
 DOWNSTREAM_COSINE = 0.5
 
@@ -45,17 +46,16 @@ def stroke_tools(pick: Pick, contact: Array, base_from_trailer: Array) -> list[A
 
 
 def laying_tools(
-    robot: Robot, pick: Pick, load: Load, max_drop_m: float, shift_m: tuple[float, float] = (0.0, 0.0)
+    robot: Robot, pick: Pick, load: Load, max_drop_m: float, shift_m: tuple[float, float] = ASKED_M
 ) -> list[Array]:
     """Tool poses with the load on the belt, as asked first, then turned by quarters about the vertical.
 
-    The place pose's turn does not bind: a box lies as well in any of four. Shifted, the whole box lies on the belt, or it is
-    not laid there.
+    The place pose's turn does not bind: a box lies as well in any of four. Otherwise than asked, it lies on the belt whole.
 
     Args:
         shift_m: along and across the belt (x, y of infeed), from the centre that is asked for.
     """
-    belt, asked = robot.conveyor, shift_m == (0.0, 0.0)
+    belt = robot.conveyor
     infeed = robot.link_transforms(np.zeros(len(robot.joint_names)))["infeed"]
     from_load = inverse(pick.load_in_tool)
     hung = corners(load.size_m) @ load.pose_in_tool[:3, :3].T + load.pose_in_tool[:3, 3]
@@ -71,12 +71,10 @@ def laying_tools(
         tool = wanted @ from_load
         box = hung @ tool[:3, :3].T + tool[:3, 3]
         grip = pad @ tool[:3, :3].T + tool[:3, 3]
-        if (quarter or not asked) and np.abs(box[:, 1]).max() > belt.width_m / 2.0:
-            continue
-        if (
-            not asked
-            and not belt.end_x_m < infeed[0, 3] + box[:, 0].min() <= infeed[0, 3] + box[:, 0].max() < belt.front_x_m
-        ):
+        along_m = infeed[0, 3] + box[:, 0]
+        whole = along_m.min() > belt.end_x_m and along_m.max() < belt.front_x_m
+        whole = whole and float(np.abs(box[:, 1]).max()) <= belt.width_m / 2.0
+        if (quarter or shift_m != ASKED_M) and not whole:
             continue
         lift = max(0.0, BELT_GAP_M - float(box[:, 2].min()))
         drop = max(0.0, PAD_GAP_M - float(grip[:, 2].min()) - lift)

@@ -83,7 +83,6 @@ class PerceptionIntake(Core):
             )
         )
         self._picture: Picture | None = None
-        self._eye: Array | None = None
         self._job_id = ""
         self._reserved_id = 0
         self._reserved_version = 0
@@ -261,8 +260,6 @@ class PerceptionIntake(Core):
     ) -> Effects:
         arm, tool = self._arm.at(stamp_s, base)
         view = View(camera, self._intrinsics(frame), arm)
-        if self_found:
-            self._eye = view.origin
         faces = faces.transformed(camera)
         if self_found:
             # A plane found in a cloud may be the robot's own; an upstream detector knows cartons.
@@ -283,7 +280,9 @@ class PerceptionIntake(Core):
             stamp_s,
         )
         shows_absence = coverage >= self._p.min_view_coverage
-        report = self._tracker.observe(boxes, view, stamp_s, touched) if shows_absence or len(boxes) else Report()
+        report = Report()
+        if shows_absence or len(boxes):
+            report = self._tracker.observe(boxes, view, stamp_s, touched, from_cloud=self_found)
         if self._story.touching and tool is not None:
             self._tracker.drop_near(tool[:3, 3] + 0.25 * tool[:3, 2], 0.75)
         self._looked_s = max(self._looked_s, stamp_s)
@@ -412,7 +411,7 @@ class PerceptionIntake(Core):
 
     def _now_picture(self) -> Picture:
         if self._picture is None:
-            self._picture = picture(self._tracker.confirmed(), self._tracker.assumed_depth(), self._eye)
+            self._picture = picture(self._tracker.confirmed(), self._tracker.assumed_depth())
         return self._picture
 
     def _reported(self, report: Report, now: Now) -> list[Effect]:

@@ -10,6 +10,8 @@ from lumper_perception.boxes import Array, Bools
 HIDDEN_MAX_M = 0.20
 # Nearer than this two cartons stand on one another already, m.
 TOUCH_M = 0.03
+# Of a carton that does not lean.
+UPRIGHT_COSINE = 0.99
 # No carton is lower, m.
 LEAST_M = 0.08
 # A carton that stands forward of the one below it hides a strip of that one's face from a camera above: at most this much of
@@ -48,34 +50,39 @@ def relations(centre: Array, rotation: Array, size: Array, gap_m: float = 0.03) 
     return Relations(supports, beside)
 
 
+def _kept_out(low: Array, high: Array, known: Bools, loose: Bools) -> Array:
+    """(N,) lower ends; of those that nobody saw, none below the top of a carton further down: that one is known to end there.
+
+    Args:
+        low, high: (N,) along the vertical. known: (N, N), [i, k] = k has some ground in common with i, and its top was seen.
+    """
+    middle = (low + high) / 2.0
+    inside = known & (high[None] > low[:, None] + TOUCH_M) & (high[None] < high[:, None] - LEAST_M)
+    inside &= middle[None] < middle[:, None]
+    tops = np.where(inside, high[None], -np.inf).max(axis=1, initial=-np.inf)
+    return np.where(loose, np.maximum(low, tops), low)
+
+
 def closed_gaps(
     centre: Array, rotation: Array, size: Array, loose_top: Bools, loose_bottom: Bools
 ) -> tuple[Array, Array]:
     """Centres and sizes (N, 3) of upright boxes whose hidden upper or lower edges were moved out to what bears on them.
 
     Nothing floats: where only a part of a face was seen below (above) an edge that something hides, the carton reaches up to
-    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M. It reaches no further than
-    another carton is known to, also where several were once seen as one. So does a carton under an
+    the lowest underside above it (down to the highest top below it), if that is within HIDDEN_MAX_M, and no further, also where
+    several were once seen as one. So does a carton under an
     overhang that hides the strip between them: there its top looks bounded, because what bounds it comes forward only a little.
     """
     half = half_extents(rotation, size)
     low, high = centre - half, centre + half
-    upright = rotation[:, 2, 2] > 0.99
+    upright = rotation[:, 2, 2] > UPRIGHT_COSINE
     overlap = np.minimum(high[:, None, :2], high[None, :, :2]) - np.maximum(low[:, None, :2], low[None, :, :2])
     meets: Bools = np.asarray((overlap > 0.015).all(axis=2))
     np.fill_diagonal(meets, False)
-    top, bottom = high[:, 2].copy(), low[:, 2].copy()
+    bottom = _kept_out(low[:, 2], high[:, 2], meets & ~loose_top, upright & loose_bottom)
+    top = -_kept_out(-high[:, 2], -low[:, 2], meets & ~loose_bottom, upright & loose_top)
     overhang = low[:, None, 0] - low[None, :, 0]
     strip = np.where(overhang > 0.0, STRIP_SHARE * overhang + STRIP_SLACK_M, 0.0)
-    # An end that nobody saw does not reach into what is known to end there.
-    for index in np.flatnonzero(upright & loose_bottom):
-        within = meets[index] & ~loose_top & (high[:, 2] > bottom[index] + TOUCH_M) & (centre[:, 2] < centre[index, 2])
-        within &= high[:, 2] < top[index] - LEAST_M
-        bottom[index] = max(bottom[index], high[within, 2].max(initial=-np.inf))
-    for index in np.flatnonzero(upright & loose_top):
-        within = meets[index] & ~loose_bottom & (low[:, 2] < top[index] - TOUCH_M) & (centre[:, 2] > centre[index, 2])
-        within &= low[:, 2] > bottom[index] + LEAST_M
-        top[index] = min(top[index], low[within, 2].min(initial=np.inf))
     for index in np.flatnonzero(upright):
         rise = low[:, 2] - top[index]
         above = meets[index] & (rise > -TOUCH_M) & (rise < (HIDDEN_MAX_M if loose_top[index] else strip[index]))

@@ -83,6 +83,8 @@ class Track:
     rest_rotation: Array = field(default_factory=lambda: np.eye(3))
     rest_offset: Array = field(default_factory=lambda: np.full(6, np.nan))
     tool_to_anchor: Array | None = None
+    # Where the camera was whose cloud showed it last, trailer; NaN: it is known from detections alone.
+    eye: Array = field(default_factory=lambda: np.full(3, np.nan))
 
     def bounds(self, assumed: "Assumed") -> tuple[Array, Array]:
         """Low and high offsets (3,), (3,) with the assumption where a plane is not known."""

@@ -80,11 +80,20 @@ class Tracker:
 
     # Pictures
 
-    def observe(self, boxes: Boxes, view: View | None, stamp_s: float, touched: Mapping[int, float]) -> Report:
+    def observe(
+        self,
+        boxes: Boxes,
+        view: View | None,
+        stamp_s: float,
+        touched: Mapping[int, float],
+        *,
+        from_cloud: bool = False,
+    ) -> Report:
         """Take one picture's boxes (frame trailer).
 
         Args:
             touched: carton id -> displacement (m) that the robot's own touch explains.
+            from_cloud: the faces were found in a cloud, not told by a detector.
         """
         report = Report()
         boxes = boxes.take(~self._held_parts(boxes))
@@ -107,6 +116,10 @@ class Tracker:
         used = set(merged) | {box for box, _, _ in matches}
         self._birth(boxes, [box for box in range(len(boxes)) if box not in used], stamp_s)
         self._confirm(view, stamp_s, touched, report)
+        if from_cloud and view is not None:
+            for track in self.tracks:
+                if track.last_seen_s == stamp_s:
+                    track.eye = view.origin
         return report
 
     def _update(

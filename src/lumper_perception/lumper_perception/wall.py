@@ -8,13 +8,18 @@ from lumper_msgs.msg import Box, Carton, Wall
 from scipy.spatial.transform import Rotation
 
 from lumper_perception.boxes import AXIS_BIT, PLANE_BIT, Array, Bools, rotation_vectors
-from lumper_perception.relations import Relations, closed_gaps, half_extents, on_floor, relations
+from lumper_perception.relations import (
+    TOUCH_M,
+    UPRIGHT_COSINE,
+    Relations,
+    closed_gaps,
+    half_extents,
+    on_floor,
+    relations,
+)
 from lumper_perception.silhouettes import GOES_ON_M, ends_at_outlines
 from lumper_perception.track import Assumed, Track, TrackState, TrackTable, stacked
 from lumper_ros.convert import to_point, to_time
-
-# Of a carton that does not lean.
-UPRIGHT_COSINE = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +56,49 @@ class Picture:
         return self.centre - half, self.centre + half
 
 
-def picture(tracks: list[Track], assumed: Assumed, eye: Array | None = None) -> Picture:
-    """Geometry and relations of confirmed tracks; a held carton touches nothing.
-
-    Args:
-        eye: (3,) where the camera is, m, when the faces were found in its clouds: ends that outlines hide are not believed.
-    """
+def picture(tracks: list[Track], assumed: Assumed) -> Picture:
+    """Geometry and relations of confirmed tracks; a held carton touches nothing."""
     table = stacked(tracks, assumed)
     held = np.array([track.state is TrackState.HELD for track in tracks], dtype=bool)
     unsure = table.loose | ~table.known
     centre, size = closed_gaps(table.centre, table.rotation, table.size, unsure[:, 5] & ~held, unsure[:, 2] & ~held)
-    if eye is not None:
-        centre, size, hidden = _behind_outlines(eye, table, centre, size, held)
+    touching = _touching(centre, table.rotation, size, held)
+    eye = np.array([track.eye for track in tracks]).reshape(-1, 3)
+    hidden = _ends_hidden(eye, table, centre, size, held, touching)
+    if hidden.any():
         unsure[:, 2] |= hidden
-    touching = relations(centre, table.rotation, size)
-    touching.supports[held, :] = touching.supports[:, held] = False
-    touching.beside[held, :] = touching.beside[:, held] = False
+        centre, size = _going_on(centre, table.rotation, size, hidden)
+        touching = _touching(centre, table.rotation, size, held)
     fallen = np.array([track.fallen for track in tracks], dtype=bool)
     floor = on_floor(centre, table.rotation, size, touching, fallen) & ~held
     measured = ~(unsure[:, :3] | unsure[:, 3:])
     return Picture(tracks, measured, centre, table.rotation, size, floor, touching)
 
 
-def _behind_outlines(
-    eye: Array, table: TrackTable, centre: Array, size: Array, held: Bools
-) -> tuple[Array, Array, Bools]:
-    """Centres and sizes (N, 3) with the lower ends that outlines hide taken to where they may be, and which these are (N,)."""
+def _touching(centre: Array, rotation: Array, size: Array, held: Bools) -> Relations:
+    touching = relations(centre, rotation, size)
+    touching.supports[held, :] = touching.supports[:, held] = False
+    touching.beside[held, :] = touching.beside[:, held] = False
+    return touching
+
+
+def _ends_hidden(eye: Array, table: TrackTable, centre: Array, size: Array, held: Bools, touching: Relations) -> Bools:
+    """(N,) cartons whose lower end is not believed: it lies at the outline of what stands in front, and nothing bears it there."""
     half = half_extents(table.rotation, size)
     low, high = centre - half, centre + half
-    upright = table.seen[:, 0] & (table.rotation[:, 2, 2] > UPRIGHT_COSINE)
+    doubtful = table.seen[:, 0] & (table.rotation[:, 2, 2] > UPRIGHT_COSINE) & (low[:, 2] > TOUCH_M)
+    doubtful &= ~touching.supports.any(axis=0)
     # What hangs on the gripper hides nothing for long.
     free, hidden = np.flatnonzero(~held), np.zeros(len(held), dtype=bool)
-    hidden[free] = ends_at_outlines(eye, low[free], high[free], upright[free])
-    drop_m = np.where(hidden, np.minimum(GOES_ON_M, np.maximum(low[:, 2], 0.0)), 0.0)
-    centre, size = centre.copy(), size.copy()
-    centre[:, 2] -= drop_m / 2.0
-    size[:, 2] += drop_m
-    return centre, size, hidden
+    hidden[free] = ends_at_outlines(eye[free], low[free], high[free], doubtful[free])
+    return hidden
+
+
+def _going_on(centre: Array, rotation: Array, size: Array, hidden: Bools) -> tuple[Array, Array]:
+    """Centres and sizes (N, 3) with these lower ends taken to where they may be."""
+    room_m = centre[:, 2] - half_extents(rotation, size)[:, 2]
+    drop_m = np.where(hidden, np.minimum(GOES_ON_M, room_m), 0.0)[:, None] * np.array([0.0, 0.0, 1.0])
+    return centre - drop_m / 2.0, size + drop_m
 
 
 @dataclass(slots=True)

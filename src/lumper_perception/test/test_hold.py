@@ -45,8 +45,9 @@ def test_touched_carton_that_moves_is_no_collapse(world):
     assert not [e for e in rig.events if e.code == "perception.moved_untouched"]
 
 
-def two_as_one(seed: int) -> tuple[Load, Load, int]:
-    """A load of which a detector takes two equal cartons, side by side and flush, for one: what it shows, what is there, its key."""
+def two_as_one(rig, seed: int) -> tuple[World, Load, int, int]:
+    """A load of which a detector takes two equal cartons, side by side and flush, for one: seen so for a while, what is there, the
+    key and the id of the one."""
     shown = one_row(seed)
     widest = int(np.argmax(shown.size[:, 1] * (shown.size[:, 2] > 0.2)))
     there = Load(*(np.concatenate([each, each[widest : widest + 1]]) for each in shown_fields(shown)))
@@ -55,11 +56,18 @@ def two_as_one(seed: int) -> tuple[Load, Load, int]:
     there.centre[widest] -= quarter
     there.centre[-1] += quarter
     there.key[-1] = int(shown.key.max()) + 1
-    return shown, there, int(shown.key[widest])
+    world = World(rig().start(), shown)
+    world.see(8)
+    key = int(shown.key[widest])
+    return world, there, key, world.id_of(key)
 
 
 def shown_fields(load: Load) -> tuple[np.ndarray, ...]:
     return load.centre, load.size, load.rotation, load.key, load.shade
+
+
+def known(world: World) -> set[int]:
+    return {carton.id for carton in world.rig.wall.cartons}
 
 
 def probed(world: World, carton_id: int) -> None:
@@ -77,8 +85,9 @@ def probed(world: World, carton_id: int) -> None:
     rig.broker()
 
 
-def parted_into_two(world: World, carton_id: int, before: set[int], width_m: float) -> None:
+def parted_into_two(world: World, key: int, carton_id: int, before: set[int]) -> None:
     """The carton and one that was not known before stand side by side, and nothing else was told."""
+    width_m = world.load.size[world.load.key == key][0, 1]
     cartons = {carton.id: carton for carton in world.rig.wall.cartons}
     (born,) = set(cartons) - before
     assert set(cartons) - {born} == before
@@ -92,23 +101,19 @@ def parted_into_two(world: World, carton_id: int, before: set[int], width_m: flo
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_face_of_which_a_part_came_along_is_two_cartons(rig, seed: int):
-    shown, there, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    world, there, key, carton_id = two_as_one(rig, seed)
+    before = known(world)
     probed(world, carton_id)
     world.load = there
     shift(world, key, [-0.08, 0.0, 0.0])
     world.see(12)
-    parted_into_two(world, carton_id, before, shown.size[shown.key == key][0, 1] / 2.0)
+    parted_into_two(world, key, carton_id, before)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_face_that_came_along_whole_is_one_carton(rig, seed: int):
-    shown, _, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    world, _, key, carton_id = two_as_one(rig, seed)
+    before = known(world)
     probed(world, carton_id)
     shift(world, key, [-0.08, 0.0, 0.0])
     world.see(12)
@@ -190,17 +195,15 @@ def test_a_probe_of_which_the_end_was_not_heard_delivered_nothing(world):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_face_that_was_lost_in_the_pull_and_left_in_two_parts_is_two_cartons(rig, seed: int):
-    shown, there, key = two_as_one(seed)
-    world = World(rig().start(), shown)
-    world.see(8)
-    carton_id, before = world.id_of(key), {carton.id for carton in world.rig.wall.cartons}
+    world, there, key, carton_id = two_as_one(rig, seed)
+    before = known(world)
     world.rig.broker(held=[carton_id], kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.EXECUTING)
     world.rig.broker(kind=PICK, stage=BrokerState.STAGE_EXTRACT, state=BrokerState.STOPPING)
     world.rig.broker(outcome=306)
     world.load = there
     shift(world, key, [-0.09, 0.0, 0.0])
     world.see(12)
-    parted_into_two(world, carton_id, before, shown.size[shown.key == key][0, 1] / 2.0)
+    parted_into_two(world, key, carton_id, before)
 
 
 def test_a_carton_let_go_over_the_belt_by_a_stop_does_not_stay_there_in_the_picture(world):

@@ -115,10 +115,8 @@ class Spinner:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)
             watcher.start()
-            reach = threading.Thread(
-                target=reachable.watch, args=(ended, reachable.ReceivingPorts()), name="reachable", daemon=True
-            )
-            reach.start()
+            looked_at = (ended, reachable.ReceivingPorts())
+            threading.Thread(target=reachable.watch, args=looked_at, name="reachable", daemon=True).start()
         gc.collect()
         gc.freeze()
         self.spinning = True
