@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import results
 from bench_live import CARTONS, Faults, Listener, job
-from launched import robot_key, state_folder
+from launched import state_folder
 from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import OutcomeCode
 
@@ -37,17 +37,16 @@ class Journal:
         self.records: dict[str, dict[str, Any]] = {}
         self.answers = 0
         self._read_s = 0.0
-        self._key: bytes | None = None
+        self._found = False
 
     def look(self, pid: int, listener: Listener) -> None:
-        if self._key is None:
+        if not self._found:
             with suppress(psutil.Error, KeyError):
                 os.environ["LUMPER_STATE_DIR"] = str(state_folder(pid))
-                self._key = robot_key(pid)
+                self._found = True
             return
         # After four motions in a row that came to nothing the robot asks a person; here each of them was killed.
-        listener.look_again(self._key)
-        self.answers = listener.answers
+        self.answers = listener.attend(pid).answers
         if time.monotonic() - self._read_s >= 0.5:
             self._read_s = time.monotonic()
             with suppress(OSError):

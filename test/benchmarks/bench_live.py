@@ -28,6 +28,7 @@ import results
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "system"))
 
+from attendant import Attendant  # noqa: E402
 from launched import Observer, node_processes, robot_key, start_demo  # noqa: E402
 
 from lumper_ros.interfaces import TOPICS, resolve_type  # noqa: E402
@@ -62,13 +63,8 @@ class Listener:
         self.done: Counter[str] = Counter()
         self.resets = 0
         self._stops: list[float] = []
-        self._question: Any = None
-        self.answers = 0
-        for name, take in (
-            ("joint_states", self._joints),
-            ("events", self._event),
-            ("assist/request", lambda message: setattr(self, "_question", message)),
-        ):
+        self.person: Attendant | None = None
+        for name, take in (("joint_states", self._joints), ("events", self._event)):
             row = TOPICS[name]
             self._see.node.create_subscription(resolve_type(row.type), row.name, take, qos(row.profile))
 
@@ -89,14 +85,17 @@ class Listener:
         if message.code == "motion.stopping":
             self._stops.append(time.monotonic())
 
-    def look_again(self, key: bytes | None) -> None:
-        """Answer an open question, with the robot's key, as a person does who knows that nothing is amiss."""
-        question = self._question
-        if question is None or not question.open or all(option.key != "look_again" for option in question.options):
-            return
-        self._question = None
-        with suppress(AssertionError):  # the planner is gone with the job
-            self.answers += self._see.look_again(question, key)
+    @property
+    def helped(self) -> int:
+        """How often a person was needed so far."""
+        return self.resets + (self.person.needed if self.person is not None else 0)
+
+    def attend(self, pid: int) -> Attendant:
+        """The person beside the demonstration with this process's number, who does now what only a person does."""
+        if self.person is None:
+            self.person = Attendant(self._see, lambda: robot_key(pid))
+        self.person.visit()
+        return self.person
 
     def moves(self, now_s: float) -> bool:
         """Whether the arm moves."""
@@ -168,7 +167,7 @@ class Faults:
             if process is None or demo.poll() is not None:
                 continue
             freeze = self._freeze_every is not None and number % self._freeze_every == 0
-            resets = listener.resets
+            helped = listener.helped
             while name == MONITOR and demo.poll() is None and not listener.moves(time.monotonic()):
                 time.sleep(0.001)
             fault_s = time.monotonic()
@@ -189,7 +188,7 @@ class Faults:
             stop_s = listener.stop_s(fault_s)
             if name == MONITOR and stop_s is not None:
                 self.monitor_stops_s.append(stop_s)
-            person = listener.resets > resets
+            person = listener.helped > helped
             print(
                 f"  {'freeze' if freeze else 'kill'} {name}: {recovery_s:.1f} s{' with a person' * person}", flush=True
             )
@@ -220,15 +219,15 @@ def job(
 
 
 def person(pid: int, listener: Listener) -> None:
-    """Answers what the robot asks, as when kills in a row cost the same carton twice."""
-    with suppress(psutil.Error, KeyError, OSError):  # not up yet, or the monitor is being started again
-        listener.look_again(robot_key(pid))
+    """Somebody is there: kills in a row may cost the same carton twice, or leave one beside the arm."""
+    listener.attend(pid)
 
 
 def figures(faults: Faults, reports: list[dict[str, Any]], doubled: int, seed: int) -> dict[str, dict[str, Any]]:
     """What came of the faults so far."""
     physics = [report["physics"] for report in reports]
-    lost = sum(p["total"] - p["delivered"] - p["on_conveyor"] for p in physics)
+    carried = sum(p["with_person"] for p in physics)
+    lost = sum(p["total"] - p["delivered"] - p["on_conveyor"] for p in physics) - carried
     times = [time_s for each in faults.recoveries.values() for time_s in each]
     by_node = ", ".join(f"{name} {max(each):.1f}" for name, each in sorted(faults.recoveries.items()))
     helped = {name: len(each) for name, each in faults.with_person.items()}
@@ -240,7 +239,7 @@ def figures(faults: Faults, reports: list[dict[str, Any]], doubled: int, seed: i
         "faults.kills_cartons_lost": {
             "value": lost,
             "unit": "1",
-            "note": f"not on the conveyor at the end; {note}",
+            "note": f"neither on the conveyor at the end nor, fallen beside the arm, carried off by a person ({carried} were); {note}",
         },
         "safety.monitor_kill_to_stop_ms": {
             "value": 1e3 * max(faults.monitor_stops_s, default=math.nan),

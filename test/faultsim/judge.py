@@ -46,6 +46,7 @@ AGES_S = {
 AGE_SLACK_S = 0.06
 WALL_AGE_S = 2.05
 NEAREST_M = 0.2
+PROBE_M = 0.15
 PERSON_M = 0.22
 
 
@@ -65,6 +66,7 @@ class Judge:
     believed_s: float = 0.0  # when the broker could last believe in a permit, or could not act
     sent: dict[str, int] = field(default_factory=dict)  # arm goals -> the broker's life
     requests: set[str] = field(default_factory=set)
+    probe: str = ""  # the planner's newest motion request, if it is one that only pulls at a carton
     ended: set[tuple[str, int, str, str]] = field(default_factory=set)
     outcomes: dict[str, int] = field(default_factory=dict)  # motion requests: first outcome
     first_life: dict[str, int] = field(default_factory=dict)  # motion requests: broker's life of the first dispatch
@@ -182,6 +184,9 @@ class Judge:
             raise ViolationError(f"not written down: motion {goal_id} leaves the planner without its record")
         if self.resume_wanted:
             raise ViolationError("goes on by itself: a latched stop was not followed by resume")
+        self.probe = goal_id if goal.kind == ExecuteMotion.Goal.PROBE else ""
+        if self.probe:
+            self.counts["probes"] = self.counts.get("probes", 0) + 1
         if goal.kind in (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PROBE):
             age_s = self.robot.graph.now_of(PLANNER).ros_s - self.wall_stamp_s
             if age_s > WALL_AGE_S:
@@ -250,6 +255,10 @@ class Judge:
         if first is not None:
             return  # asked again: what it says is of then, another request may move the arm now
         self.outcomes[effect.goal_id] = code
+        if effect.goal_id == self.probe:
+            self.probe = ""
+            if code == OutcomeCode.NONE and self.world.load.held is not None:
+                raise ViolationError("probe: what was only pulled at hangs on the gripper at the end")
         stopped = code in (OutcomeCode.STOPPED_BY_SAFETY, OutcomeCode.CANCELLED)
         late = self.transport.troubled("joint_states", BROKER, SIM)
         if (stopped or effect.status is c.GoalStatus.CANCELED) and effect.goal_id in self.first_life and not late:
@@ -298,6 +307,10 @@ class Judge:
         moving = bool(np.abs(world.velocity).max() > STANDING_RADPS)
         if world.load.held is not None and world.load.boxes[world.load.held].place is not Place.HELD:
             raise ViolationError("cartons: what hangs on the gripper is booked elsewhere")
+        if self.probe and world.load.held is not None:
+            pulled_m = float(np.linalg.norm(world.load.boxes[world.load.held].centre - world.load.stood))
+            if pulled_m > PROBE_M:
+                raise ViolationError(f"probe: what is only pulled at was moved by {pulled_m:.2f} m")
         able = graph.alive(BROKER) and not graph.frozen(BROKER) and not self.transport.troubled(ARM, BROKER, SIM)
         # An earlier life's trajectory is the controller's affair: see docs/motion.md.
         own = self.sent.get(world.arm.active_id) == graph.life(BROKER)

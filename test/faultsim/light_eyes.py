@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, Wall
 from numpy.typing import NDArray
 
@@ -18,9 +19,10 @@ from lumper_ros.convert import seconds, to_point, to_time, to_vector3
 from lumper_ros.robot import Robot
 
 Array = NDArray[np.float64]
-SAME_M, MOVED_M, WITHOUT_M = 0.12, 0.05, 0.6
+SAME_M, MOVED_M, WITHOUT_M, CHANGE_M = 0.12, 0.05, 0.6, 0.01
 STALE_S = 2.0
 PERIOD_S = 0.45
+TAKING = (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PROBE)
 IDS_RESERVED, VERSIONS_RESERVED = 1000, 100_000
 
 
@@ -30,6 +32,7 @@ class Seen:
     size: Array
     seen_s: float
     misses: int = 0
+    put_back: bool = False  # let go of, or lost, where it was taken: it may stand elsewhere now
 
 
 class LightEyes(c.Core):
@@ -39,7 +42,8 @@ class LightEyes(c.Core):
         self._camera = robot.mounts["camera_optical_frame"].matrix()
         self._tracks: dict[int, Seen] = {}
         self._held: dict[int, Seen] = {}
-        self._touched_until: dict[int, float] = {}
+        self._elsewhere = False  # a carton is not where the last version says
+        self._taking = False  # the request that was under way last takes, it does not place
         self._base_x: float | None = None
         self._next, self._version = 1, 0
         self._reserved_id = self._reserved_version = 0
@@ -74,14 +78,19 @@ class LightEyes(c.Core):
         if state.state in (BrokerState.INACTIVE, BrokerState.RECOVERING):
             return c.NOTHING
         self._busy = state.state in (BrokerState.EXECUTING, BrokerState.STOPPING, BrokerState.HOLDING)
+        if state.active_request_id:
+            self._taking = state.active_kind in TAKING
         held = list(state.held_carton_ids) if state.holding_carton else []
         for carton in held:
             if carton not in self._held:
                 self._held[carton] = self._tracks.pop(carton, Seen(np.zeros(3), np.full(3, 0.4), now.ros_s))
         for carton in [known for known in self._held if known not in held]:
-            # Where it went only a picture can say: it is seen again as new, if at all.
-            del self._held[carton]
-            self._removed.append(carton)
+            # Where it went only a picture can say: what was lost in a pull perhaps stands there still.
+            track = self._held.pop(carton)
+            if self._taking:
+                self._tracks[carton] = Seen(track.centre, track.size, track.seen_s, put_back=True)
+            else:
+                self._removed.append(carton)
         return self._publish(now)
 
     def _look(self, message: Any, now: c.Now) -> c.Effects:
@@ -121,9 +130,11 @@ class LightEyes(c.Core):
         return self._publish(now)
 
     def _again(self, carton: int, track: Seen, centre: Array, size: Array, stamp_s: float) -> None:
-        if float(np.abs(track.centre - centre).max()) > MOVED_M:
+        by_m = float(np.abs(track.centre - centre).max())
+        if by_m > MOVED_M and not track.put_back:
             self._moved.append(carton)
-        track.centre, track.size, track.seen_s, track.misses = centre, size, stamp_s, 0
+        self._elsewhere = self._elsewhere or by_m > CHANGE_M
+        self._tracks[carton] = Seen(centre, size, stamp_s)
 
     def _publish(self, now: c.Now) -> c.Effects:
         shape = (
@@ -133,7 +144,8 @@ class LightEyes(c.Core):
             tuple(self._moved),
             self._status(now),
         )
-        changed = shape != self._shape or bool(self._removed or self._moved)
+        changed = shape != self._shape or self._elsewhere or bool(self._removed or self._moved)
+        self._elsewhere = False
         if not changed and now.steady_s - self._sent_s < PERIOD_S:
             return c.NOTHING
         if changed:

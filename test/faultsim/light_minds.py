@@ -182,6 +182,9 @@ class LightChooser:
                 for other in range(len(picture.ids))
             )
             if NEAR_M < far < REACH_M and arm[0] > 0.6 and not blocked:
+                if carton in request.split:
+                    # As if it were two: the half on the right.
+                    face, size = face - np.array([0.0, size[1] / 4, 0.0]), size * np.array([1.0, 0.5, 1.0])
                 options.append((-round(centre[2], 2), round(face[0], 2), carton, self._pick(carton, face, size)))
         options.sort(key=lambda item: item[:3])
         plan.picks = [item[3] for item in options[:3]]

@@ -234,23 +234,22 @@ class LightWorld(c.Core):
         )
 
     def _detections(self, stamp: Any) -> CartonDetections:
-        """The front face of every carton in view, exactly, in the camera's frame."""
+        """The front face of whatever looks like one carton, exactly, in the camera's frame."""
         eye = self._camera[:3, 3] + np.array([self.drive.x_m, 0.0, 0.0])
         message = CartonDetections(source="light trailer", view_coverage=1.0)
         message.header.stamp, message.header.frame_id = stamp, "camera_optical_frame"
-        for number in self.load.standing():
-            box = self.load.boxes[number]
+        for centre, size in self.load.faces():
             face = CartonDetection(
-                width_m=float(box.size[1]),
-                height_m=float(box.size[2]),
-                depth_m=float(box.size[0]),
+                width_m=float(size[1]),
+                height_m=float(size[2]),
+                depth_m=float(size[0]),
                 position_sigma_m=0.003,
                 rotation_sigma_rad=0.005,
                 size_sigma_m=0.003,
                 confidence=0.95,
                 mass_kg=8.0,
             )
-            front = box.centre - np.array([box.size[0] / 2, 0.0, 0.0])
+            front = centre - np.array([size[0] / 2, 0.0, 0.0])
             face.face_pose.position = to_point(self._camera[:3, :3].T @ (front - eye))
             face.face_pose.orientation = self._face_turn
             message.detections.append(face)

@@ -17,12 +17,14 @@ from lumper_msgs.msg import OutcomeCode, SafetyState, Wall
 from scenario import Scenario, run
 
 import lumper_motion.permit
+from lumper_motion import planning
+from lumper_motion.active import Active, Step
 from lumper_motion.core import MotionBroker
 from lumper_motion.journal import Journal
 from lumper_motion.permit import Permission, Permit
 from lumper_motion.runner import Runner
 from lumper_motion.senses import Senses
-from lumper_planner import moves, outcomes
+from lumper_planner import doubts, moves, outcomes
 from lumper_planner.core import UnloadPlanner
 from lumper_planner.tree import Leaf
 from lumper_planner.unloading import Unloading
@@ -162,6 +164,10 @@ def _of(owner: Any, name: str, change: Callable[[Any], Any]) -> Callable[[], Any
     return _swap(owner, name, change(getattr(owner, name)))
 
 
+def _lets_go_only_when_placing(self: Active) -> bool:
+    return self.step is Step.PLACE
+
+
 _PERMIT_RULES = ("dispatch without permit", "moves without permit", "believes a stranger")
 MUTANTS = (
     Mutant("the broker does not check the permit", _swap(Permit, "now", _permit_now), _PERMIT_RULES, 0),
@@ -173,6 +179,8 @@ MUTANTS = (
     Mutant("the broker says CANCELED before the arm stands", _of(Runner, "standing_still", _end_at_once), ("says it stands",), 5),
     Mutant("the broker ends a request twice", _of(Runner, "_end", _ends_twice), ("ends twice",), 0),
     Mutant("the broker moves before it has looked after a restart", _of(MotionBroker, "restore", _no_recovery), ("begins in motion", "stage twice", "never ends", "no progress"), 21),
+    Mutant("the broker keeps what it was only to pull at", _swap(Active, "lets_go_here", property(_lets_go_only_when_placing)), ("probe",), 0),
+    Mutant("the broker pulls a test like a pick", _swap(planning, "probing", lambda pick, by_m: pick), ("probe",), 0),
     Mutant("the monitor resets with a cause present", _swap(Monitor, "reset", _reset_anyway), ("reset with cause present", "permits in emergency", "permits blindly"), 18),
     Mutant("the monitor does not notice silence", _of(SafetyMonitor, "_age", _blind), ("permits blindly",), 5),
     Mutant("the monitor does not heed the E-stop", _swap(SafetyMonitor, "_estop", lambda self, closed, now: None), ("permits in emergency",), 27),
@@ -182,6 +190,7 @@ MUTANTS = (
     Mutant("the planner sends before it has written", _of(Unloading, "send_motion", _keeps_no_promise), ("not written down",), 0),
     Mutant("the planner counts every load as delivered", _of(outcomes, "load_gone", _all_delivered), ("cartons",), 130),
     Mutant("the planner goes on after a latched stop", _of(UnloadPlanner, "_safety_changed", _never_pauses), ("goes on by itself",), 5),
+    Mutant("the planner never believes a test", _swap(doubts, "settle", lambda u, carton: None), ("no progress", "restless"), 0),
     Mutant("the planner says empty when it sees nothing", _of(Leaf, "update", _empty_when_unsure), ("cartons",), 33),
 )  # fmt: skip
 

@@ -65,15 +65,18 @@ def camera_of(detector: str) -> dict[str, Any]:
 class Client(c.Core):
     """Asks for one job, and asks again when the planner was lost; resets latched stops as a person beside it would."""
 
-    def __init__(self, patience_s: float = 1.0) -> None:
+    def __init__(self) -> None:
         self.result: Any = None
         self.status: c.GoalStatus | None = None
         self.state: Any = None
         self.asked = 0
         self.resets = 0
         self._open = False
-        self._patience_s = patience_s
-        self._stopped_s: float | None = None
+        self._job_id = JOB
+
+    def want(self, job_id: str) -> None:
+        """Ask for another job, now that the one before has its result."""
+        self.result, self.status, self._job_id = None, None, job_id
 
     def tick(self, now: c.Now) -> c.Effects:
         if self._open or self.result is not None:
@@ -81,7 +84,7 @@ class Client(c.Core):
         self._open = True
         self.asked += 1
         goal_id = f"{self.asked:032x}"
-        return [c.SendGoal("unload", goal_id, Unload.Goal(job_id=JOB, stop_when=Unload.Goal.UNTIL_EMPTY))]
+        return [c.SendGoal("unload", goal_id, Unload.Goal(job_id=self._job_id, stop_when=Unload.Goal.UNTIL_EMPTY))]
 
     def goal_result(self, name: str, goal_id: str, status: c.GoalStatus, result: Any | None, now: c.Now) -> c.Effects:
         self._open = False

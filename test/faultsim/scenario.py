@@ -38,6 +38,8 @@ GOOD = (OutcomeCode.NONE, OutcomeCode.NO_REMOVABLE_CARTON)
 # After the last fault the job must be done within this and so much for each carton.
 CALM_S, CARTON_S = 120.0, 25.0
 TRACE_KEPT = 400
+# So many of the loads begin with two cartons that look like one.
+TWINS_SHARE = 0.3
 
 
 class Customer(c.Core):
@@ -162,7 +164,8 @@ def build(scenario: Scenario, transport: FaultyTransport, tap: Any, heard: Any) 
     robot, trailer = robot_files()
     rng = random.Random(scenario.seed)
     base_x = rng.choice((0.0, 1.0, 2.0))
-    load = make_load(robot, scenario.seed, scenario.cartons, base_x + rng.choice((1.85, 1.9, 2.6)))
+    front_m = base_x + rng.choice((1.85, 1.9, 2.6))
+    load = make_load(robot, scenario.seed, scenario.cartons, front_m, rng.random() < TWINS_SHARE)
     world = LightWorld(robot, trailer, load, base_x, scenario.simulated_time)
     motion = from_mapping(MotionParameters, FILES | MOTION)
     planner = from_mapping(PlannerParameters, FILES | {"question_limit_s": 60.0})

@@ -33,6 +33,13 @@ def test_a_load_of_two_rows_needs_the_base_to_move() -> None:
     assert outcome.counts["base/advance"] >= 1 and outcome.counts[Place.CONVEYOR.value] == 14
 
 
+def test_two_cartons_that_look_like_one_are_lost_pulled_at_and_parted() -> None:
+    outcome = run(Scenario(2, 3, (), False))
+    assert outcome.violation == ""
+    assert outcome.counts["probes"] == 1 and outcome.counts["answers"] == 0
+    assert outcome.counts[Place.CONVEYOR.value] == 3
+
+
 def test_the_same_seed_is_the_same_run_in_another_process_too() -> None:
     program = "from scenario import Scenario, run; o = run(Scenario.of(21)); print(o.digest, o.steps)"
     here = run(Scenario.of(21))

@@ -198,6 +198,27 @@ def ask_about_hold(unloading: Unloading, why: str) -> None:
     ask(unloading, OutcomeCode.STOPPED_BY_SAFETY, text[:1000], options, blocking=False)
 
 
+def rename(unloading: Unloading, old: int, new: int) -> None:
+    """What was asked about a carton is asked about it under the id that it has now."""
+    job = unloading.require_job()
+
+    def named(ids: list[int]) -> list[int]:
+        return sorted({new if carton == old else carton for carton in ids})
+
+    for question in job.questions():
+        if old not in question.carton_ids:
+            continue
+        question.carton_ids = named(question.carton_ids)
+        question.text = f"{question.text[:900]} (carton {old} is now {new})"
+        for offered in question.options:
+            if old in offered["carton_ids"]:
+                offered["carton_ids"] = named(offered["carton_ids"])
+                offered["text"] = f"{offered['text']} (now {new})"
+        unloading.dirty = True
+        if question is job.open_question():
+            unloading.out.append(Publish("assist/request", request_message(question, job, unloading.now.ros_s)))
+
+
 def hold_is_over(unloading: Unloading) -> None:
     """The arm may move again: nobody need answer what kept it."""
     job = unloading.require_job()

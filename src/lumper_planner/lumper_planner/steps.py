@@ -6,7 +6,7 @@ from lumper_msgs.action import ExecuteMotion
 from lumper_msgs.msg import BrokerState, Carton, JobState, OutcomeCode, Wall
 from py_trees.common import Status
 
-from lumper_planner import assist, doubts, moves
+from lumper_planner import assist, doubts, moves, names
 from lumper_planner.record import BASE, PAUSED_BY_PERSON, to_pick
 from lumper_planner.unloading import POSE_SCAN, Unloading
 from lumper_ros.core import Severity
@@ -207,6 +207,7 @@ def ordered(u: Unloading) -> Status:
 
 
 def planning(u: Unloading) -> Status:
+    names.follow(u)
     if u.choice_holds():
         return Status.FAILURE
     u.start_choice()

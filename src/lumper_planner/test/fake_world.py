@@ -4,7 +4,7 @@ clock. It stands in for everything outside the planner's core; nothing of it is 
 import heapq
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,7 @@ class FakeWorld:
         self.held: list[int] = []
         self.twins: set[int] = set()  # two cartons that look like one until one of them is pulled at
         self.loses_in_place = False  # what is lost in the pull stays where it stood
+        self.renames = False  # and is seen there under another id
         self.mode = SafetyState.RUN
         self.causes: list[SafetyCause] = []
         self.conveyor_ready, self.jammed = True, False
@@ -287,6 +288,8 @@ class FakeWorld:
                     self.floor.discard(carton)
             elif code == OutcomeCode.CARTON_LOST and not self.loses_in_place:
                 self._fall(ids)
+            elif code == OutcomeCode.CARTON_LOST and self.renames:
+                self.rename(ids)
             elif code == 0:
                 code = OutcomeCode.GRASP_NOT_MADE
         elif goal.kind == GOAL.PROBE:
@@ -306,6 +309,11 @@ class FakeWorld:
         if life == self.life:
             self.tell(lambda core: core.goal_result("motion/execute", goal_id, status, result, self.now()))
         self._broker()
+
+    def rename(self, ids: Iterable[int]) -> None:
+        """Lose sight of cartons, and see them again as new ones."""
+        for carton in ids:
+            self.cartons[carton + 100] = self.cartons.pop(carton)
 
     def _probe(self, carton: int, code: int) -> None:
         if carton not in self.cartons:

@@ -218,6 +218,37 @@ def test_a_probe_that_fails_is_not_tried_for_ever(code: int) -> None:
     assert probes(world) == [4] and result.delivered >= 6
 
 
+def test_a_carton_that_has_another_id_after_each_loss_is_not_taken_for_ever() -> None:
+    world = FakeWorld(pile(columns=1, layers=1), script={GOAL.PICK: [OutcomeCode.CARTON_LOST] * 9})
+    world.loses_in_place = world.renames = True
+    goal = world.unload()
+    assert world.run(world.asked)
+    world.pass_time(60.0)
+    # Pulled at once, taken twice; then a person is asked, about the id under which it stands now.
+    assert len(probes(world)) == 1 and world.kinds().count(GOAL.PICK) == 2
+    ((carton, _),) = world.cartons.items()
+    question = world.questions[-1]
+    assert question.carton_ids.tolist() == [carton] and f"is now {carton}" in question.text
+    assert {tuple(option.carton_ids) for option in question.options} == {(carton,), ()}
+    assert world.answer("skip", [carton]).accepted
+    # Left alone on a person's word, it stays that under each later id.
+    world.rename([carton])
+    result = ended(world, goal)
+    assert result.outcome.code == OutcomeCode.NO_REMOVABLE_CARTON and world.kinds().count(GOAL.PICK) == 2
+    assert (result.dropped, result.delivered, result.left) == (2, 0, 1)
+
+
+def test_what_stands_elsewhere_does_not_inherit_a_carton_s_failures() -> None:
+    world = FakeWorld(pile(), script={GOAL.PICK: [OutcomeCode.GRASP_NOT_MADE]})
+    goal = world.unload()
+    assert world.run(lambda: any(event.code == "motion.failed" for event in world.events))
+    tried = next(goal for _, _, goal in world.sent if getattr(goal, "kind", None) == GOAL.PICK).pick.carton_ids[0]
+    del world.cartons[int(tried)]
+    world.cartons[77] = [2.9, 0.0, 0.15]
+    result = ended(world, goal)
+    assert result.delivered == 6 and not any(event.code == "carton.renamed" for event in world.events)
+
+
 @pytest.mark.parametrize("begun_s", [0.0, 1.0, 2.9])
 @pytest.mark.parametrize("away_s", [0.1, 5.0])
 def test_a_planner_killed_in_a_probe_goes_on(begun_s: float, away_s: float) -> None:

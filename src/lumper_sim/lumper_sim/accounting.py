@@ -65,6 +65,11 @@ class Accounting:
         """(n,) neither in the trailer nor on the robot any more."""
         return np.asarray(self.delivered | self.with_person)
 
+    @property
+    def fell(self) -> Flags:
+        """(n,) dropped or tipped, and not taken up, away or along by the belt since."""
+        return np.asarray(self._fallen & ~self.gone)
+
     def update(
         self, position: Array, rotation: Array, speed_mps: Array, base_x_m: float, held: list[int]
     ) -> NDArray[np.int64]:

@@ -4,8 +4,11 @@ It speaks only the interfaces of real hardware, but for sim/fault and sim/report
 event loop, from a copy of the scene.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Header
 
 from lumper_ros.cloud import from_xyz
-from lumper_ros.convert import to_time
+from lumper_ros.convert import seconds, to_time
 from lumper_ros.core import (
     NOTHING,
     Compute,
@@ -70,8 +73,6 @@ class SimCore(Core):
 
     def __init__(self, parameters: SimParameters, world: World) -> None:
         self._parameters = parameters
-        self.world = world
-        self.faults = Faults(world)
         raw = world.robot.raw["camera"]
         self._camera = DepthCamera(
             CameraSpec(
@@ -94,10 +95,6 @@ class SimCore(Core):
         )
         spec = self._camera.spec
         self._detector = Detector(self._detector_spec, spec.rays(), spec.focal_px)
-        colour = np.random.default_rng([parameters.seed, 3]).integers(
-            [120, 90, 50], [215, 165, 110], (len(world.cartons), 3)
-        )
-        self._colours = colour.astype(np.uint8)
         self._scan_hz = 1.0 / (_SLICES["scan"] * SLICE_S)
         self._slice = 0
         self._picture_due_s = world.time_s
@@ -105,6 +102,17 @@ class SimCore(Core):
         self._pictures = 0
         self._origin: tuple[float, float] | None = None
         self._window: deque[tuple[float, float]] = deque()
+        self._docking = False
+        self._enter(world)
+
+    def _enter(self, world: World) -> None:
+        self.world = world
+        self.faults = Faults(world)
+        colour = np.random.default_rng([world.spec.seed, 3]).integers(
+            [120, 90, 50], [215, 165, 110], (len(world.cartons), 3)
+        )
+        self._colours = colour.astype(np.uint8)
+        self._entered_s = world.time_s
         self._delivered = 0
         self._falls = 0
 
@@ -192,7 +200,7 @@ class SimCore(Core):
         return [Compute("picture", self._develop(self.world.view(), self._pictures))]
 
     def _develop(self, view: View, number: int) -> Callable[[], tuple[Any, Any]]:
-        parameters = self._parameters
+        parameters, painted = self._parameters, self._colours
 
         def work() -> tuple[Any, Any]:
             picture = self._camera.take(view)
@@ -201,19 +209,22 @@ class SimCore(Core):
                 picture, view, np.random.default_rng([parameters.seed, 2, number])
             )
             stamp = to_time(view.time_s)
-            rgb = colours(picture, self._colours) if parameters.camera_rgb else None
+            rgb = colours(picture, painted) if parameters.camera_rgb else None
             cloud = from_xyz(points, Header(stamp=stamp, frame_id=messages.CAMERA_FRAME), rgb)
             return cloud, messages.detections(found, self._detector_spec, stamp)
 
         return work
 
     def computed(self, tag: str, result: Any, now: Now) -> Effects:
+        if tag == "trailer":
+            return self._docked(result)
         self._picture_busy = False
         if isinstance(result, Exception):
             return [Emit("sim.camera_failed", f"{type(result).__name__}: {result}", Severity.ERROR)]
         cloud, faces = result
         effects: list[Effect] = []
-        if self._speaks("camera"):
+        # A picture of the trailer before shows nothing that is there.
+        if self._speaks("camera") and seconds(cloud.header.stamp) >= self._entered_s:
             effects.append(Publish("points", cloud))
             if self._speaks("detections"):
                 effects.append(Publish("detections", faces))
@@ -254,10 +265,42 @@ class SimCore(Core):
                 return [Respond(SetGripper.Response(ok=False, text=str(error)))]
             return [Respond(SetGripper.Response(ok=True, text="valves commanded"))]
         try:
+            if request.name == "next_trailer":
+                return self._dock(list(request.args), request.duration_s)
             text = self.faults.inject(request.name, request.args, request.duration_s)
         except FaultError as error:
             return [Respond(InjectFault.Response(ok=False, text=str(error)))]
         return [Respond(InjectFault.Response(ok=True, text=text)), Emit("sim.fault", text, Severity.WARN)]
+
+    # --- trailers ---
+
+    def _dock(self, args: list[float], duration_s: float) -> Effects:
+        """The next trailer with a load of the same kind; it is there when its cartons have come to rest.
+
+        Raises:
+            FaultError: bad arguments, or something is under way.
+        """
+        if len(args) != 1 or args[0] != int(args[0]) or args[0] < 0.0 or not math.isnan(duration_s):
+            raise FaultError(f"next_trailer wants [seed 0 ..] and duration_s NaN, got {args} and {duration_s}")
+        if self._docking or self.faults.under_way or self.world.trajectory.active_id or self.world.drive.goal_id:
+            raise FaultError(
+                "next_trailer: another one docks, a fault is under way, or the robot moves; ask again later"
+            )
+        self._docking = True
+        spec = replace(self.world.spec, seed=int(args[0]), own_cartons=())
+        text = f"the next trailer docks, seed {spec.seed}"
+        return [Respond(InjectFault.Response(ok=True, text=text)), Compute("trailer", partial(World, spec))]
+
+    def _docked(self, world: Any) -> Effects:
+        self._docking = False
+        try:
+            if isinstance(world, Exception):
+                raise world
+            world.follow(self.world)
+        except Exception as error:  # of a load that does not stand, or of a robot that has begun to move
+            return [Emit("sim.trailer_failed", f"{type(error).__name__}: {error}", Severity.ERROR)]
+        self._enter(world)
+        return [Emit("sim.trailer_docked", f"a trailer with {len(world.cartons)} cartons, seed {world.spec.seed}")]
 
     def _goals(self) -> list[Effect]:
         world = self.world

@@ -39,6 +39,11 @@ class Faults:
         self._undo: list[_Undo] = []
         self.silent: set[str] = set()
 
+    @property
+    def under_way(self) -> bool:
+        """Whether anything is still to be undone."""
+        return bool(self._undo)
+
     def step(self) -> None:
         """Undo what is over."""
         now = self._world.time_s
@@ -152,15 +157,19 @@ class Faults:
 
     def _take_away(self, values: list[float], duration_s: float) -> str:
         count = len(self._world.cartons)
-        if len(values) != 1 or values[0] != int(values[0]) or not 0 <= values[0] < count:
-            raise FaultError(f"take_away wants [index 0 .. {count - 1}], got {values}")
+        if len(values) > 1 or any(value != int(value) or not 0 <= value < count for value in values):
+            raise FaultError(f"take_away wants [index 0 .. {count - 1}], or [] for whatever fell, got {values}")
         if not math.isnan(duration_s):
             raise FaultError(f"duration_s={duration_s}: a carton taken away does not come back; NaN is wanted")
+        taken = [int(value) for value in values] or np.flatnonzero(self._world.accounting.fell).tolist()
         try:
-            self._world.take_away(int(values[0]))
+            for carton in taken:
+                self._world.take_away(carton)
         except ValueError as error:
             raise FaultError(str(error)) from error
-        return f"a person took carton {int(values[0])} away"
+        return (
+            f"a person took carton {', '.join(map(str, taken))} away" if taken else "nothing fell: nothing to take away"
+        )
 
     def _seal_probability(self, probability: float) -> None:
         self._world.suction.seal_probability = probability

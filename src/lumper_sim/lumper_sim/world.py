@@ -190,6 +190,22 @@ class World:
         self._capsules = np.flatnonzero(kinds == int(mujoco.mjtGeom.mjGEOM_CAPSULE))
         self._mounts = {name: mount.matrix() for name, mount in self.robot.mounts.items()}
 
+    def follow(self, before: "World") -> None:
+        """Take the place of another trailer under the same robot: time, arm, people and switches go on; the base stands at
+        its start.
+
+        Raises:
+            ValueError: the arm moves, or the gripper is on.
+        """
+        if before.trajectory.active_id or before.suction.on.any() or before.suction.holding:
+            raise ValueError("the arm moves, or the gripper is on: a trailer is changed while the robot rests")
+        self.data.time = before.time_s
+        self.data.qpos[self.index.arm_qpos] = before.data.qpos[before.index.arm_qpos]
+        mujoco.mj_forward(self.model, self.data)
+        self.trajectory, self.people = before.trajectory, before.people
+        self.estop_closed, self.conveyor_runs = before.estop_closed, before.conveyor_runs
+        self.peak_speed_fraction = before.peak_speed_fraction
+
     # --- state ---
 
     @property

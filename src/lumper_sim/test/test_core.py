@@ -320,3 +320,43 @@ def test_two_runs_say_the_same_bit_for_bit() -> None:
 def test_bad_parameters_are_named(bad: dict[str, Any], named: str) -> None:
     with pytest.raises(ParameterError, match=named):
         make(**bad)
+
+
+def test_the_next_trailer_takes_the_place_of_the_one_before(core: SimCore) -> None:
+    run(core, 1.0)
+    before = core.world
+    request = InjectFault.Request(name="next_trailer", args=[9.0], duration_s=NAN)
+    (answer, work) = core.service("sim/fault", request, NOW)
+    assert isinstance(answer, Respond) and answer.response.ok and isinstance(work, Compute)
+    assert "another one docks" in fault(core, "next_trailer", 10.0).text
+    (picture,) = [e for e in (core.advance() for _ in range(40)) for e in e if isinstance(e, Compute)]
+    world = work.function()
+    (docked,) = core.computed(work.tag, world, NOW)
+    assert docked.code == "sim.trailer_docked" and core.world is world
+    assert world.time_s == before.time_s and world.base_x_m != before.base_x_m
+    assert np.array_equal(world.joint_state()[0], before.joint_state()[0])
+    # A picture of the trailer before is not shown.
+    assert core.computed(picture.tag, picture.function(), NOW) == []
+    later = run(core, 1.0)
+    assert {len(m.detections) > 0 for m in published(later, "detections")} == {True}
+    assert published(later, "sim/report")[-1].in_trailer == len(world.cartons)
+
+
+@pytest.mark.parametrize("args", [[], [1.5], [-1.0], [1.0, 2.0]])
+def test_a_next_trailer_needs_a_seed(core: SimCore, args: list[float]) -> None:
+    assert "next_trailer wants [seed" in fault(core, "next_trailer", *args).text
+
+
+def test_no_trailer_is_changed_under_a_robot_that_moves_or_holds_something(core: SimCore) -> None:
+    home = core.world.robot.poses["home"]
+    core.goal(ARM, "1", move(core, home + 0.1), NOW)
+    assert "the robot moves" in fault(core, "next_trailer", 1.0).text
+    run(core, 2.0)
+    request = InjectFault.Request(name="next_trailer", args=[1.0], duration_s=NAN)
+    _, work = core.service("sim/fault", request, NOW)
+    assert isinstance(work, Compute)
+    core.service("gripper/set", SetGripper.Request(zones_on=1), NOW)
+    (failed,) = core.computed(work.tag, work.function(), NOW)
+    assert failed.code == "sim.trailer_failed" and "the gripper is on" in failed.text
+    (lost,) = core.computed(work.tag, ValueError("no draw stands"), NOW)
+    assert "no draw stands" in lost.text

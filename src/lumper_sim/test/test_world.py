@@ -74,6 +74,10 @@ def test_a_carton_dropped_from_high_up_is_one_fall_and_lies_on_the_floor(make_wo
     assert counts.on_floor == 1
     assert counts.in_trailer == 2
     assert set(world.accounting.shifted) == {1}
+    assert "took carton 1 away" in Faults(world).inject("take_away", [], NAN)
+    assert "nothing fell" in Faults(world).inject("take_away", [], NAN)
+    world.step(0.1)
+    assert (world.counts().with_person, world.counts().on_floor) == (1, 0)
 
 
 def test_a_carton_that_a_person_takes_away_is_with_them(small: World) -> None:
@@ -82,7 +86,7 @@ def test_a_carton_that_a_person_takes_away_is_with_them(small: World) -> None:
     small.step(1.0)
     counts = small.counts()
     assert (counts.with_person, counts.in_trailer, counts.delivered, counts.falls) == (1, 2, 0, 0)
-    for args, duration_s in (([1.0], NAN), ([3.0], NAN), ([0.5], NAN), ([0.0], 2.0), ([], NAN)):
+    for args, duration_s in (([1.0], NAN), ([3.0], NAN), ([0.5], NAN), ([0.0], 2.0), ([0.0, 2.0], NAN)):
         with pytest.raises(FaultError):
             faults.inject("take_away", args, duration_s)
     assert small.counts().with_person == 1
