@@ -190,6 +190,7 @@ class Chooser:
         Raises:
             lumper_core.InputError: the wall holds a box that the core cannot use; names box and field.
         """
+        self._reach.load()
         begun_s = time.thread_time()
         merged, standing = standing_groups(request), request.standing()
         boxes = boxes_of(request.wall, request.gone, request.split, merged)

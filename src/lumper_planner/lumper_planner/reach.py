@@ -1,14 +1,14 @@
 """Can the arm make this grasp from here, and how long does it take: closed-form inverse kinematics, many grasps at once."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from py_opw_kinematics import KinematicModel
-from py_opw_kinematics import Robot as Kinematics
-from scipy.spatial.transform import RigidTransform, Rotation
+from transforms3d.euler import euler2mat
 
+from lumper_planner.world import rotations
 from lumper_ros.robot import Robot
 
 Array = NDArray[np.float64]
@@ -30,14 +30,14 @@ SPEED_SHARE = 0.8
 def base_matrix(base: tuple[float, float, float]) -> Array:
     """4x4 of base_link in the trailer, from x, y (m) and yaw (rad)."""
     result = np.eye(4)
-    result[:3, :3] = Rotation.from_euler("z", base[2]).as_matrix()
+    result[:3, :3] = euler2mat(0.0, 0.0, base[2])
     result[:2, 3] = base[:2]
     return result
 
 
 def _matrices(position: Array, orientation: Array) -> Array:
     result = np.tile(np.eye(4), (len(position), 1, 1))
-    result[:, :3, :3] = Rotation.from_quat(orientation).as_matrix()
+    result[:, :3, :3] = rotations(orientation)
     result[:, :3, 3] = position
     return result
 
@@ -54,19 +54,7 @@ class ArmReach:
     """Inverse kinematics of one arm (Brandstoetter et al. 2014, by py_opw_kinematics). Stateless, so thread-safe."""
 
     def __init__(self, robot: Robot) -> None:
-        opw = robot.opw
-        model = KinematicModel(
-            a1=opw.a1,
-            a2=opw.a2,
-            b=opw.b,
-            c1=opw.c1,
-            c2=opw.c2,
-            c3=opw.c3,
-            c4=opw.c4,
-            offsets=opw.offsets_rad,
-            flip_axes=tuple(sign < 0 for sign in opw.signs),
-        )
-        self._kinematics = Kinematics(model, degrees=False)
+        self._opw = robot.opw
         self._limits = np.stack([robot.lower_rad, robot.upper_rad], 1)
         self._speed = robot.max_speed_radps * SPEED_SHARE
         self._accel = robot.max_accel_radps2 * SPEED_SHARE
@@ -92,10 +80,36 @@ class ArmReach:
         )
         self._release_s = robot.gripper.build_up_s + robot.gripper.release_s
 
+    @cached_property
+    def _kinematics(self) -> Any:
+        # Not with the module: scipy comes along, and a planner that was killed would be silent for 0.4 s more.
+        from py_opw_kinematics import KinematicModel
+        from py_opw_kinematics import Robot as Kinematics
+
+        opw = self._opw
+        model = KinematicModel(
+            a1=opw.a1,
+            a2=opw.a2,
+            b=opw.b,
+            c1=opw.c1,
+            c2=opw.c2,
+            c3=opw.c3,
+            c4=opw.c4,
+            offsets=opw.offsets_rad,
+            flip_axes=tuple(sign < 0 for sign in opw.signs),
+        )
+        return Kinematics(model, degrees=False)
+
+    def load(self) -> None:
+        """Make the kinematics, if that is still to be done: a plan's time is not for it."""
+        _ = self._kinematics
+
     def joints(self, tool_in_arm: Array) -> tuple[Array, NDArray[np.bool_]]:
         """All branches for tool0 poses (n, 4, 4) in arm_base: joints (n, 8, 6) rad and which are within limits (n, 8)."""
         if not len(tool_in_arm):
             return np.empty((0, 8, 6)), np.empty((0, 8), dtype=bool)
+        from scipy.spatial.transform import RigidTransform
+
         found = self._kinematics.reach(RigidTransform.from_matrix(tool_in_arm @ self._tool_to_flange), self._limits)
         margin = np.nan_to_num(found.limit_margin, nan=-1.0)
         return found.joints, margin >= JOINT_MARGIN_RAD

@@ -62,7 +62,7 @@ class Picture:
         )
 
 
-def _rotations(quaternions: Array) -> Array:
+def rotations(quaternions: Array) -> Array:
     """(n, 3, 3) of unit quaternions x y z w."""
     x, y, z, w = quaternions.T
     return np.stack(
@@ -87,7 +87,7 @@ def picture_of(wall: Wall) -> Picture:
         centre[row] = position.x, position.y, position.z
         orientation[row] = turn.x, turn.y, turn.z, turn.w
         size[row] = extent.x, extent.y, extent.z
-    half = np.abs(_rotations(orientation)) @ (size / 2)[:, :, None]
+    half = np.abs(rotations(orientation)) @ (size / 2)[:, :, None]
     low, high = centre - half[:, :, 0], centre + half[:, :, 0]
     return Picture(
         int(wall.version),

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
+from transforms3d.euler import euler2mat
+from transforms3d.quaternions import quat2mat
 
 Array = NDArray[np.float64]
 
@@ -81,7 +82,7 @@ class Mount:
 
     def matrix(self) -> Array:
         result = np.eye(4)
-        result[:3, :3] = Rotation.from_euler("xyz", self.rpy).as_matrix()
+        result[:3, :3] = euler2mat(*self.rpy)
         result[:3, 3] = self.xyz
         return result
 
@@ -332,7 +333,8 @@ def make_robot(raw: Mapping[str, Any], urdf: str, where: str = "arm.yaml") -> Ro
             return values
 
         tool = np.eye(4)
-        tool[:3, :3] = Rotation.from_quat(raw["flange_to_tool"]["quat_xyzw"]).as_matrix()
+        x, y, z, w = raw["flange_to_tool"]["quat_xyzw"]
+        tool[:3, :3] = quat2mat((w, x, y, z))
         tool[:3, 3] = raw["flange_to_tool"]["xyz"]
         gripper = dict(raw["gripper"])
         gripper["zones"] = tuple(Zone(**zone) for zone in gripper["zones"])

@@ -5,9 +5,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation, Slerp
+from transforms3d.quaternions import axangle2quat, qconjugate, qmult, quat2axangle
 
 from lumper_ros.convert import Array, inverse, matrix_of, quaternion, seconds, vector
+
+
+def _between(start_xyzw: Array, end_xyzw: Array, share: float) -> Array:
+    """Spherical linear interpolation, the short way round (Shoemake 1985)."""
+    start, end = start_xyzw[[3, 0, 1, 2]], end_xyzw[[3, 0, 1, 2]]
+    axis, angle_rad = quat2axangle(qmult(qconjugate(start), end if start @ end >= 0.0 else -end))
+    at: Array = qmult(start, axangle2quat(axis, share * angle_rad))
+    return at[[1, 2, 3, 0]]
 
 
 class TransformError(LookupError):
@@ -89,8 +97,7 @@ class TransformBuffer:
             raise TransformError(f"{edge.parent} -> {child}: {stamp_s:.3f} s is older than the history")
         (xyz0, q0), (xyz1, q1) = edge.transforms[at - 1], edge.transforms[at]
         share = (stamp_s - edge.stamps[at - 1]) / (edge.stamps[at] - edge.stamps[at - 1])
-        rotation = Slerp([0.0, 1.0], Rotation.from_quat([q0, q1]))(share)
-        return matrix_of(xyz0 + share * (xyz1 - xyz0), rotation.as_quat())
+        return matrix_of(xyz0 + share * (xyz1 - xyz0), _between(q0, q1, share))
 
     def _chain(self, frame: str) -> list[str]:
         chain = [frame]

@@ -5,10 +5,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy.spatial.transform import Rotation
-
 from lumper_ros.auth import MonitorFeed
-from lumper_ros.convert import inverse, matrix_of
+from lumper_ros.convert import inverse, matrix_of, quaternion_of
 from lumper_ros.core import NOTHING, Core, Diagnose, Effect, Effects, Emit, Now, Publish, Severity
 from lumper_ros.robot import Robot, Trailer
 from lumper_view import scene as sc
@@ -100,7 +98,7 @@ class SceneKeeper:
             pose = matrix_of(self._shapes.positions[row], self._shapes.quaternions[row])
             self._held_in_tool = (held[0], inverse(tool) @ pose)
         pose = tool @ self._held_in_tool[1]
-        return pose[:3, 3], Rotation.from_matrix(pose[:3, :3]).as_quat()
+        return pose[:3, 3], quaternion_of(pose[:3, :3])
 
 
 class MarkersCore(Core):
