@@ -61,9 +61,13 @@ def place(u: Unloading) -> None:
 
 
 def move_base(u: Unloading, distance_m: float) -> Status:
-    """The base moves only with the arm folded."""
+    """The base moves towards the load only with the arm folded."""
     if u.arm_pose != POSE_SCAN:
         return scan(u)
+    return send_base(u, distance_m)
+
+
+def send_base(u: Unloading, distance_m: float) -> Status:
     u.send_base(distance_m)
     u.say(JobState.ADVANCING, f"the base moves by {distance_m:+.2f} m")
     return Status.RUNNING

@@ -25,6 +25,8 @@ _CARTON_CODES = frozenset(
 )
 # No way there from where the base stands; perhaps there is one from elsewhere.
 _PLACE_CODES = frozenset({OutcomeCode.UNREACHABLE, OutcomeCode.IN_COLLISION, OutcomeCode.PLANNING_TIMEOUT})
+# No way to the conveyor so often in a row: from farther back there may be one.
+BACK_AFTER = 2
 # So many places of the base are tried before a person is asked about a carton.
 PLACES_TRIED = 3
 # The world went on without us: look again, nothing is wrong with anybody.
@@ -156,6 +158,7 @@ def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) 
     unloading.look_again()
     if result.holding_carton:
         took_load(unloading, request)
+        unloading.pulled_out = code == OutcomeCode.NONE
         unloading.look_before_place = code != OutcomeCode.NONE
         if code == OutcomeCode.NONE:
             unloading.faults_in_row = 0
@@ -241,6 +244,8 @@ def _place_ended(unloading: Unloading, code: int, result: Any) -> None:
             unloading.retry_at_s = unloading.now.ros_s + unloading.parameters.retry_pause_s
         elif code not in _LOOK_CODES:
             _fault(unloading, code, result.text)
+            if code in _PLACE_CODES and unloading.faults_in_row == BACK_AFTER and unloading.pulled_out:
+                job.back_wanted = True
         return
     laid_down = result.last_stage == BrokerState.STAGE_RETREAT and code != OutcomeCode.CARTON_LOST
     load_gone(unloading, delivered=laid_down, why=f"{name_of(code)} after the carton was let go: {result.text[:200]}")

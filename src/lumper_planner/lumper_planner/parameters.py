@@ -78,7 +78,12 @@ class PlannerParameters:
     base_still_s: float = parameter(
         2.5, low=0.2, high=30.0, doc="after a restart in a base move the base must stand still so long"
     )
-    drive_back_m: float = parameter(0.4, low=0.05, high=2.0, doc="how far the base goes back when a person says so")
+    drive_back_m: float = parameter(
+        0.4,
+        low=0.05,
+        high=2.0,
+        doc="how far the base goes back: on a person's word, or with a load that cannot be laid down",
+    )
 
     hold_question_s: float = parameter(
         20.0,

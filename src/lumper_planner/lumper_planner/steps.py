@@ -69,6 +69,9 @@ def load_in_hand(u: Unloading) -> Status:
         return Status.RUNNING
     if moves.blocking_question(u):
         return Status.FAILURE
+    if u.require_job().back_wanted:
+        # With the arm as it stands: it cannot fold with a load, and straight back is the way out of the pile.
+        return moves.send_base(u, -u.parameters.drive_back_m)
     text = u.world.conveyor_text(u.now, u.parameters.conveyor_max_age_s)
     if text:
         u.say(JobState.WAITING, text)

@@ -143,6 +143,31 @@ def test_a_carton_lost_in_the_pull_twice_is_asked_about_and_not_tried_for_ever()
     assert result.dropped == 2 and result.assists == 1
 
 
+def backs(world: FakeWorld) -> list[float]:
+    return [goal.distance_m for name, _, goal in world.sent if name == "base/advance" and goal.distance_m < 0.0]
+
+
+def test_a_load_that_cannot_be_laid_down_is_taken_back_a_little_and_tried_again() -> None:
+    world = FakeWorld(pile(), script={GOAL.PLACE: [OutcomeCode.IN_COLLISION] * 2})
+    result = ended(world, world.unload())
+    assert backs(world) == [-world.settings.drive_back_m]
+    order = [getattr(goal, "kind", name) for name, _, goal in world.sent]
+    assert order[:5] == [GOAL.PICK, GOAL.PLACE, GOAL.PLACE, "base/advance", GOAL.PLACE]
+    assert result.delivered == 6 and result.dropped == 0 and not world.questions
+
+
+def test_what_may_still_stand_among_others_is_taken_back_only_on_a_person_s_word() -> None:
+    script = {GOAL.PICK: [OutcomeCode.STOPPED_BY_SAFETY], GOAL.PLACE: [OutcomeCode.IN_COLLISION] * 4}
+    world = FakeWorld(pile(), script=script)
+    goal = world.unload()
+    assert world.run(world.asked)
+    assert backs(world) == [] and world.held
+    assert world.answer("drive_back").accepted
+    result = ended(world, goal)
+    assert backs(world) == [-world.settings.drive_back_m]
+    assert result.delivered == 6 == world.belt and result.assists == 1
+
+
 def lost_by_the_word_of_safety(world: FakeWorld) -> None:
     """The load leaves the cups in the pull, and the stop comes before the broker has noticed."""
     assert world.active is not None
