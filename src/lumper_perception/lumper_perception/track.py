@@ -75,6 +75,7 @@ class Track:
     exceeded: int = 0
     last_depth_s: float = -np.inf
     last_beyond_s: float = -np.inf
+    claimed_s: float = -np.inf  # another carton was seen where this one is said to stand
     fallen: bool = False
     dropped: bool = False
     # It was pulled at, perhaps by a part of it: the next picture that shows all of it says what its id names.

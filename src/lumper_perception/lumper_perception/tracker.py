@@ -20,6 +20,9 @@ FALL_M = 0.05
 SAME_PLACE_M = 0.08
 # A face must be in clear view so far before a picture without it says anything.
 CLEAR_SHARE = 0.75
+# More of a face than this cannot lie on another that is seen, within CLAIMED_M and by INSIDE_M within that one's edges: one of the
+# two is not there.
+CLAIMED_SHARE, CLAIMED_M, INSIDE_M = 0.2, 0.02, 0.01
 ALL_CLEAR_SHARE = 0.99
 # A carton that was missed in fewer pictures in a row still stands where it was.
 STANDS_MISSES = 2
@@ -173,9 +176,10 @@ class Tracker:
         report: Report,
     ) -> None:
         visible = self.visible_fraction(free, missed, view) if view is not None else np.ones(len(missed))
+        claimed = self._claimed(free, missed, view, stamp_s) if view is not None else np.zeros(len(missed))
         gone: list[Track] = []
         patience = CLOUD_PATIENCE if stamp_s - self._cloud_s < CLOUD_SILENT_S else 1
-        for share, index in zip(visible, missed, strict=True):
+        for share, taken, index in zip(visible, claimed, missed, strict=True):
             track = free[index]
             track.suspect = 0
             if not track.id:
@@ -183,7 +187,9 @@ class Tracker:
                 if track.misses >= 2:
                     gone.append(track)
                 continue
-            if share < CLEAR_SHARE:
+            if taken > CLAIMED_SHARE:
+                track.claimed_s = stamp_s
+            elif share < CLEAR_SHARE:
                 track.state = TrackState.HIDDEN
                 continue
             track.misses += 1
@@ -200,6 +206,26 @@ class Tracker:
                 self._lost.append(track)
                 self._vacate(track, stamp_s)
         self._forget(gone)
+
+    def _claimed(self, free: list[Track], missed: list[int], view: View, stamp_s: float) -> Array:
+        """(len(missed),) share of sample points on each missed track's face that lie on a face, turned to the view, of a carton
+        that this picture shows."""
+        seen = [track for track in free if track.id and track.last_seen_s == stamp_s]
+        if not seen or not missed:
+            return np.zeros(len(missed))
+        assumed = self.assumed_depth()
+        table = stacked(seen, assumed)
+        half = table.size / 2.0
+        eye = np.einsum("nji,nj->ni", table.rotation, view.origin[None] - table.centre)
+        shares = np.zeros(len(missed))
+        for row, index in enumerate(missed):
+            points, _ = free[index].samples(view.origin, assumed)
+            local = np.einsum("nji,pnj->pni", table.rotation, points[:, None, :] - table.centre[None])
+            on = (np.abs(np.abs(local) - half[None]) < CLAIMED_M) & (local * eye[None] > 0.0)
+            within = np.abs(local) < half[None] - INSIDE_M
+            others = within.sum(axis=2)[..., None] - within
+            shares[row] = float((on & (others == 2)).any(axis=(1, 2)).mean())
+        return shares
 
     def visible_fraction(self, free: list[Track], which: list[int], view: View) -> Array:
         """(len(which),) share of sample points on each track's known faces that the view should show."""
@@ -463,7 +489,7 @@ class Tracker:
         for track in self.tracks:
             if track.id != carton_id or track.state is TrackState.HELD:
                 continue
-            if agrees >= 0.5:
+            if agrees >= 0.5 and stamp_s - track.claimed_s > CLOUD_SILENT_S:
                 track.misses = 0
                 track.last_depth_s = stamp_s
                 continue

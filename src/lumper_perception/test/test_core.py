@@ -189,6 +189,31 @@ def test_a_box_cut_out_elsewhere_in_its_plane_has_moved_only_where_a_cloud_looks
     assert moved is not (clouds_come and stands)
 
 
+def test_what_is_said_to_stand_in_a_carton_that_is_seen_is_forgotten(rig):
+    """Read once as narrow and high, then as what it is: the cloud shows a face at half of the wrong one all the time."""
+    true = one_row(seed=5)
+    top = int(np.argmax(true.centre[:, 2]))
+    wrong = Load(*(each.copy() for each in (true.centre, true.size, true.rotation, true.key, true.shade)))
+    depth, width, height = true.size[top]
+    wrong.size[top] = [depth, 0.52 * width, 2.0 * height]
+    wrong.centre[top] += [0.0, -0.24 * width, height / 2.0]
+    wrong.key[top] = 999
+    world = World(rig(wall_max_age_s=60.0).start(), wrong)
+
+    def see(times: int) -> None:
+        for _ in range(times):
+            world.see(1)
+            world.rig.send("points", world.cloud())
+
+    see(8)
+    ghost = world.id_of(999)
+    world.load = true
+    see(60)
+    assert ghost not in {carton.id for carton in world.rig.wall.cartons}
+    assert len(world.rig.wall.cartons) == len(true.key)
+    assert world.id_of(int(true.key[top])) != ghost
+
+
 def test_only_pictures_that_agree_make_a_carton(rig):
     world = World(rig().start(), one_row())
     only = int(world.load.key[0])
