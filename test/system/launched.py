@@ -37,6 +37,7 @@ class Observer:
         self.newest: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         self.history: dict[str, list[Any]] = {}
+        self._clients: dict[str, Any] = {}
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
@@ -59,7 +60,9 @@ class Observer:
         answers into the void.
         """
         kind = resolve_type(SERVICES[service].type)
-        client = self.node.create_client(kind, service)
+        # One for all calls: every node of the graph keeps what it knows of each client that there ever was.
+        client = self._clients.get(service) or self.node.create_client(kind, service)
+        self._clients[service] = client
         assert client.wait_for_service(timeout_s), f"no server for {service}"
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s:
