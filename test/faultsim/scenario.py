@@ -111,6 +111,9 @@ class Attendant:
         world: LightWorld = graph.core(SIM)
         wanted = [key for key in ("look_again", "i_moved_it", "i_moved_it", "take") if key in offered]
         key = self._rng.choice(wanted or sorted(offered))
+        if question.code.code == OutcomeCode.UNREACHABLE and "drive_back" in offered:
+            # What is held and cannot be reached out of where the arm stands needs another place, not another look.
+            key = "drive_back"
         if key == "i_moved_it":
             # What lies about, or in the way, is carried off; the load stays.
             for number in world.load.where(Place.FLOOR) or world.load.where(Place.PILE)[:1]:
