@@ -29,21 +29,7 @@ class ArmKinematics:
 
     def __init__(self, robot: Robot) -> None:
         self.robot = robot
-        opw = robot.opw
-        self._opw = OpwRobot(
-            KinematicModel(
-                a1=opw.a1,
-                a2=opw.a2,
-                b=opw.b,
-                c1=opw.c1,
-                c2=opw.c2,
-                c3=opw.c3,
-                c4=opw.c4,
-                offsets=tuple(opw.offsets_rad),
-                flip_axes=tuple(sign < 0 for sign in opw.signs),
-            ),
-            degrees=False,
-        )
+        self._opw = OpwRobot(KinematicModel(**robot.opw.model()), degrees=False)
         self._limits = np.column_stack([robot.lower_rad + LIMIT_MARGIN_RAD, robot.upper_rad - LIMIT_MARGIN_RAD])
         self._to_arm = inverse(robot.link_transforms(np.zeros(len(robot.joint_names)))["arm_base"])
         self._from_tool = inverse(robot.flange_to_tool)

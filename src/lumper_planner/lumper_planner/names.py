@@ -3,8 +3,6 @@
 An intake names anew what it lost sight of, as while it hung on the gripper for a moment, or while the intake was started again.
 """
 
-from typing import Any
-
 import numpy as np
 from lumper_msgs.msg import Carton
 
@@ -26,7 +24,7 @@ def follow(u: Unloading) -> None:
             continue
         tried = job.failed_grasps.get(old) or [job.doubted[old]]
         place = np.array(tried[-1][:3])
-        outside = np.maximum(picture.low - place, place - picture.high).max(axis=1, initial=-np.inf)
+        outside = np.maximum(picture.low - place, place - picture.high).max(axis=1)
         standing = np.array([state != Carton.STATE_HELD for state in picture.states], dtype=bool)
         heirs = np.flatnonzero(standing & (outside <= NEAR_M))
         if len(heirs):
@@ -54,7 +52,7 @@ def _hand_on(u: Unloading, old: str, new: str) -> None:
     u.emit("carton.renamed", f"carton {old} is seen again as {new}, with {attempts} attempts in vain")
 
 
-def _append(known: dict[str, list[list[Any]]], old: str, new: str) -> None:
+def _append(known: dict[str, list[list[float]]], old: str, new: str) -> None:
     tried = known.pop(old, None)
     if tried:
         known[new] = [*known.get(new, ()), *tried]

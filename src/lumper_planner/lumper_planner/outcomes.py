@@ -117,6 +117,7 @@ def took_load(unloading: Unloading, request: Request) -> None:
     job = unloading.require_job()
     assert request.pick is not None
     job.load = request.pick
+    unloading.pulled_out = False
     ids = request.pick["carton_ids"]
     job.picked += len(ids)
     for carton in ids:

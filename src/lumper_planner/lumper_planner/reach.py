@@ -86,19 +86,7 @@ class ArmReach:
         from py_opw_kinematics import KinematicModel
         from py_opw_kinematics import Robot as Kinematics
 
-        opw = self._opw
-        model = KinematicModel(
-            a1=opw.a1,
-            a2=opw.a2,
-            b=opw.b,
-            c1=opw.c1,
-            c2=opw.c2,
-            c3=opw.c3,
-            c4=opw.c4,
-            offsets=opw.offsets_rad,
-            flip_axes=tuple(sign < 0 for sign in opw.signs),
-        )
-        return Kinematics(model, degrees=False)
+        return Kinematics(KinematicModel(**self._opw.model()), degrees=False)
 
     def load(self) -> None:
         """Make the kinematics, if that is still to be done: a plan's time is not for it."""

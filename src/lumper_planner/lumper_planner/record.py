@@ -102,7 +102,7 @@ class JobRecord:
     question: OpenQuestion | None = None  # the open one, or the last one closed
     waiting_questions: list[OpenQuestion] = field(default_factory=list)
     forced: dict[str, Any] | None = None  # option of a question: the pick that a person decided on
-    back_wanted: bool = False  # a person wants the base to go back
+    back_wanted: bool = False  # the base is to go back: on a person's word, or with a load that cannot be laid down
 
     def next_number(self) -> int:
         self.counter += 1

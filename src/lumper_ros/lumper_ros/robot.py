@@ -34,6 +34,11 @@ class Opw:
     offsets_rad: tuple[float, ...]
     signs: tuple[int, ...]
 
+    def model(self) -> dict[str, Any]:
+        """Arguments of py_opw_kinematics.KinematicModel."""
+        lengths = {name: getattr(self, name) for name in ("a1", "a2", "b", "c1", "c2", "c3", "c4")}
+        return lengths | {"offsets": self.offsets_rad, "flip_axes": tuple(sign < 0 for sign in self.signs)}
+
 
 @dataclass(frozen=True, slots=True)
 class Capsule:

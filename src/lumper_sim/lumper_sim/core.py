@@ -280,8 +280,9 @@ class SimCore(Core):
         Raises:
             FaultError: bad arguments, or something is under way.
         """
-        if len(args) != 1 or args[0] != int(args[0]) or args[0] < 0.0 or not math.isnan(duration_s):
-            raise FaultError(f"next_trailer wants [seed 0 ..] and duration_s NaN, got {args} and {duration_s}")
+        # Not a number and infinity are no seeds either.
+        if len(args) != 1 or not 0.0 <= args[0] < 2.0**31 or args[0] % 1.0 or not math.isnan(duration_s):
+            raise FaultError(f"next_trailer wants [seed 0 .. 2^31 - 1] and duration_s NaN, got {args} and {duration_s}")
         if self._docking or self.faults.under_way or self.world.trajectory.active_id or self.world.drive.goal_id:
             raise FaultError(
                 "next_trailer: another one docks, a fault is under way, or the robot moves; ask again later"

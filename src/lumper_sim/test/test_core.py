@@ -342,7 +342,7 @@ def test_the_next_trailer_takes_the_place_of_the_one_before(core: SimCore) -> No
     assert published(later, "sim/report")[-1].in_trailer == len(world.cartons)
 
 
-@pytest.mark.parametrize("args", [[], [1.5], [-1.0], [1.0, 2.0]])
+@pytest.mark.parametrize("args", [[], [1.5], [-1.0], [1.0, 2.0], [NAN], [float("inf")], [2.0**31]])
 def test_a_next_trailer_needs_a_seed(core: SimCore, args: list[float]) -> None:
     assert "next_trailer wants [seed" in fault(core, "next_trailer", *args).text
 
