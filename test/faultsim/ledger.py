@@ -2,32 +2,44 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "build" / "faults"
-_ALWAYS = ("test/faultsim/*.py", "config/**/*", "msg/lumper_msgs/**/*")
-# All that an outcome may depend on. In the light trailer neither perception nor the native libraries are at work.
-PATTERNS = {
-    "all": ("src/*/lumper_*/**/*.py", "native/*/*/**/*.?pp", *_ALWAYS),
-    "seeds": (
-        *(f"src/lumper_{name}/lumper_*/**/*.py" for name in ("bringup", "motion", "planner", "ros", "safety", "sim")),
-        *_ALWAYS,
-    ),
-}
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+# Kept with the sources: an account is of the code beside it, whoever ran its seeds.
+FOLDER = HERE / "accounts"
+_ALWAYS = ("config/**/*", "msg/lumper_msgs/**/*")
+_LOADED = "import sys; from scenario import Scenario, run; run(Scenario.of(0)); print(*sorted(sys.modules), sep='\\n')"
 
 
-def _sources(what: str) -> Iterator[Path]:
-    for pattern in PATTERNS[what]:
+def _matching(*patterns: str) -> Iterator[Path]:
+    for pattern in patterns:
         yield from (path for path in sorted(ROOT.glob(pattern)) if path.is_file() and "__pycache__" not in path.parts)
 
 
+def _played() -> Iterator[Path]:
+    """The project's own modules that a seed's run loads: neither perception nor the native libraries are at work in it."""
+    listed = subprocess.run([sys.executable, "-c", _LOADED], cwd=HERE, check=True, capture_output=True, text=True)
+    for name in listed.stdout.split():
+        file = name.replace(".", "/")
+        yield from _matching(f"test/faultsim/{file}.py", f"src/*/{file}.py", f"src/*/{file}/__init__.py")
+
+
+def sources(what: str) -> list[Path]:
+    """All that an outcome may depend on. `what`: "seeds", or "all" for what else is counted."""
+    if what == "seeds":
+        return [*_played(), *_matching(*_ALWAYS)]
+    return list(_matching("src/*/lumper_*/**/*.py", "native/*/*/**/*.?pp", "test/faultsim/*.py", *_ALWAYS))
+
+
 def fingerprint(what: str = "all") -> str:
-    """Of the sources, as hexadecimal digits. `what`: of `PATTERNS`."""
+    """Of the sources, as hexadecimal digits. `what`: as in `sources`."""
     total = hashlib.blake2b(digest_size=12)
-    for path in _sources(what):
+    for path in sources(what):
         total.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
     return total.hexdigest()
 
@@ -53,14 +65,14 @@ class Ledger:
 
     def save(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        new = FOLDER / f"ledger_{self.what}.new"
+        new = FOLDER / f"{self.what}.new"
         new.write_text(json.dumps(asdict(self), indent=1) + "\n")
         new.replace(new.with_suffix(".json"))
 
 
 def load(what: str) -> Ledger:
     """The account of this very code; a new one where there is none."""
-    code, file = fingerprint(what), FOLDER / f"ledger_{what}.json"
+    code, file = fingerprint(what), FOLDER / f"{what}.json"
     if file.is_file():
         kept = json.loads(file.read_text())
         if kept["code"] == code:

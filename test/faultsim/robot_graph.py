@@ -165,8 +165,6 @@ class RobotGraph:
     def _builder(self, name: str, given: dict[str, Any]) -> Callable[[], c.Core]:
         from lumper_motion.core import MotionBroker
         from lumper_motion.parameters import MotionParameters
-        from lumper_perception.node import build as build_perception
-        from lumper_perception.parameters import PerceptionParameters
         from lumper_planner.choose import Chooser
         from lumper_planner.core import UnloadPlanner
         from lumper_planner.parameters import PlannerParameters
@@ -182,6 +180,10 @@ class RobotGraph:
             boots = iter(range(1, 1 << 30))
             return lambda: SafetyMonitor(made_safety, robot, trailer, table, self.key, next(boots))
         if name == PERCEPTION:
+            # Only where it is at work: what a run loads is what its outcome may depend on (ledger.py).
+            from lumper_perception.node import build as build_perception
+            from lumper_perception.parameters import PerceptionParameters
+
             made_perception = from_mapping(PerceptionParameters, FILES | given)
             return lambda: build_perception(made_perception)
         if name == BROKER:

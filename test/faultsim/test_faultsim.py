@@ -10,6 +10,7 @@ import pytest
 from faults import KINDS, Fault, draw
 from fuzz import fuzz
 from hostile import permits, resets
+from ledger import ROOT, sources
 from light_load import Place
 from mutants import MUTANTS, SEEDS, Mutant, hunt, planted
 from scenario import Scenario, run
@@ -49,6 +50,21 @@ def test_the_same_seed_is_the_same_run_in_another_process_too() -> None:
             [sys.executable, "-c", program], cwd=HERE, env=environment, capture_output=True, text=True, check=True
         )
         assert there.stdout.split() == [here.digest, str(here.steps)]
+
+
+def test_an_account_of_seeds_is_of_all_that_a_run_loads_and_of_nothing_else() -> None:
+    counted = {str(path.relative_to(ROOT)) for path in sources("seeds")}
+    assert {
+        "src/lumper_safety/lumper_safety/core.py",
+        "src/lumper_motion/lumper_motion/runner.py",
+        "src/lumper_planner/lumper_planner/unloading.py",
+        "src/lumper_ros/lumper_ros/virtual.py",
+        "test/faultsim/judge.py",
+        "config/safety_causes.yaml",
+        "msg/lumper_msgs/msg/SafetyState.msg",
+    } <= counted
+    assert not [path for path in counted if "lumper_perception" in path or "fuzz" in path or "/test_" in path]
+    assert counted < {str(path.relative_to(ROOT)) for path in sources("all")}
 
 
 @pytest.mark.parametrize("seed", SOME_SEEDS)

@@ -85,13 +85,14 @@ class Observer:
         handle = future.result()
         return handle, handle.get_result_async()
 
-    def look_again(self, question: Any, key: bytes | None, ahead_s: float = 0.0) -> bool:
-        """Answer a question as a person does who knows that nothing is amiss; whether the planner took it.
+    def answer(self, question: Any, option: str, key: bytes | None, ahead_s: float = 0.0) -> bool:
+        """Answer a question as a person does; whether the planner took it.
 
         Args:
+            option: key of one of those offered.
             ahead_s: of the robot's system clock, by which a person's command is stamped.
         """
-        arguments = {"question_id": question.question_id, "option_key": "look_again", "carton_ids": []}
+        arguments = {"question_id": question.question_id, "option_key": option, "carton_ids": []}
         auth = sign_command(key, "assist/answer", arguments, "observer", time.time() + ahead_s, random.getrandbits(64))
         return bool(self.call("assist/answer", auth=auth, **arguments).accepted)
 

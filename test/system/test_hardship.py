@@ -119,7 +119,7 @@ class Job:
             if question is not None and question.open and question.question_id not in self._answered:
                 self._answered.add(question.question_id)
                 ahead_s = self._hardship.clock_s if self._hardship is not None else 0.0
-                self.see.look_again(question, robot_key(self.demo.pid), ahead_s)
+                self.see.answer(question, "look_again", robot_key(self.demo.pid), ahead_s)
             time.sleep(0.1)
         assert self.demo.poll() == 0, f"the job did not end well: {self.see.summary()}; {self.texts()}"
         return self.report()

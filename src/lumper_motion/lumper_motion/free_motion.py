@@ -97,9 +97,9 @@ class FreeMotion:
         late = self._lateness()
         legs_before: list[Leg] = []
         if not checker.free(start):
-            freed = self._step_clear(start, checker)
+            freed = self._step_clear(start, checker, stage)
             if freed is not None:
-                legs_before, start = [Leg(freed, stage, Closeness.CONTACT)], freed[-1]
+                legs_before, start = [freed], freed.joints[-1]
 
         start_free = checker.free(start)
 
@@ -208,8 +208,8 @@ class FreeMotion:
         ways += [(back, drawn_in) for back in backs] + [(drawn_in, over) for over in overs]
         return ways
 
-    def _step_clear(self, start: Array, checker: CollisionChecker) -> Array | None:
-        """(n, 6) short tool line to a configuration that is free, from one that is too near something."""
+    def _step_clear(self, start: Array, checker: CollisionChecker, stage: int) -> Leg | None:
+        """A short tool line to a configuration that is free, from one that is too near something."""
         tool = self._kinematics.tool(start)[0]
         # Away from a side wall, which a load may stand next to all along the way out; out of a gap it must come up first.
         beside = [moved(tool, np.array([0.0, side, 0.0])) for side in (-0.06, 0.06, -0.03, 0.03)]
@@ -224,8 +224,12 @@ class FreeMotion:
         tries = [(near, Closeness.CLEAR), (above, Closeness.WIDE), (above, Closeness.CLEAR)]
         for end, closeness in ((end, closeness) for ends, closeness in tries for end in ends):
             joints = self._kinematics.tool_line(straight_tools(tool, end), start)
-            if joints is not None and checker.free(joints[-1], closeness):
-                return joints
+            if joints is None or not checker.free(joints[-1], closeness):
+                continue
+            leg = Leg(joints, stage, Closeness.CONTACT)
+            # The tool's way may be free where the wrist, turning to follow it, dips into the deck.
+            if not self._fault(make_path([leg], CORNERS_RAD[-1]), checker):
+                return leg
         return None
 
 

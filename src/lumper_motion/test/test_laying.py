@@ -81,6 +81,21 @@ def test_what_can_be_laid_nowhere_is_told_with_what_is_in_the_way() -> None:
     assert " touches " in failure.text
 
 
+def test_an_arm_that_stands_too_near_something_does_not_leave_it_by_a_way_that_dips_its_wrist_into_the_deck() -> None:
+    pick = held((0.496, 0.298, 0.436), 0.0)
+    pick.load_in_tool[1, 3] = -0.037
+    pick.place[:3, :3] = [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    planner = StagePlanner(ROBOT, TRAILER, parameters())
+    base, beside = np.eye(4), np.eye(4)
+    base[0, 3] = 4.376
+    beside[:3, 3] = (6.3, -0.13, 0.1)
+    # Pulled out low over the deck, with the wrist turned over.
+    start = np.array([-0.375, 0.548, 2.62, 2.766, 1.595, 3.131])
+    snapshot = Snapshot(start, base, (KnownCarton(52, beside, (0.56, 0.2, 0.2)),), 1, load_of(pick))
+    motion = planner.place(snapshot, pick)
+    assert isinstance(motion, Trajectory), motion.text
+
+
 @settings(max_examples=60)
 @given(
     width_m=st.floats(0.2, 0.6),

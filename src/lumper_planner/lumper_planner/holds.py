@@ -111,7 +111,7 @@ def reconciling(u: Unloading) -> Status:
         and request.kind in TAKING
         and (holding or (request.kind == _GOAL.PICK and code in (0, OutcomeCode.CARTON_LOST)))
     ):
-        outcomes.took_load(u, request)
+        outcomes.took_load(u, request, code)
     if job.load is not None and not holding:
         placed = request is not None and request.kind == _GOAL.PLACE and code == OutcomeCode.NONE
         why = (

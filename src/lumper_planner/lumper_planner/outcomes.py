@@ -112,12 +112,16 @@ def motion_ended(unloading: Unloading, request: Request, status: GoalStatus, res
         _other_ended(unloading, request, code, result)
 
 
-def took_load(unloading: Unloading, request: Request) -> None:
-    """The load of this pick hangs on the gripper."""
+def took_load(unloading: Unloading, request: Request, code: int | None) -> None:
+    """The load of this pick hangs on the gripper.
+
+    Args:
+        code: what the pick ended with; None = not known.
+    """
     job = unloading.require_job()
     assert request.pick is not None
     job.load = request.pick
-    unloading.pulled_out = False
+    job.pulled_out = request.kind == _GOAL.PICK and code == OutcomeCode.NONE
     ids = request.pick["carton_ids"]
     job.picked += len(ids)
     for carton in ids:
@@ -158,8 +162,7 @@ def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) 
     ids = [int(carton) for carton in request.pick["carton_ids"]]
     unloading.look_again()
     if result.holding_carton:
-        took_load(unloading, request)
-        unloading.pulled_out = code == OutcomeCode.NONE
+        took_load(unloading, request, code)
         unloading.look_before_place = code != OutcomeCode.NONE
         if code == OutcomeCode.NONE:
             unloading.faults_in_row = 0
@@ -168,7 +171,7 @@ def _pick_ended(unloading: Unloading, request: Request, code: int, result: Any) 
         return
     if code in (OutcomeCode.NONE, OutcomeCode.CARTON_LOST) or result.last_stage == BrokerState.STAGE_EXTRACT:
         # Gripped and gone again, also where safety was the first to say so: taken off the pile and lost on the way.
-        took_load(unloading, request)
+        took_load(unloading, request, code)
         load_gone(unloading, delivered=False, why=f"carton lost while it was pulled out: {result.text[:200]}")
         _count_failure(unloading, request, ids, OutcomeCode.CARTON_LOST, result.text)
         doubts.raise_about(unloading, request.pick)
@@ -245,7 +248,7 @@ def _place_ended(unloading: Unloading, code: int, result: Any) -> None:
             unloading.retry_at_s = unloading.now.ros_s + unloading.parameters.retry_pause_s
         elif code not in _LOOK_CODES:
             _fault(unloading, code, result.text)
-            if code in _PLACE_CODES and unloading.faults_in_row == BACK_AFTER and unloading.pulled_out:
+            if code in _PLACE_CODES and unloading.faults_in_row == BACK_AFTER and job.pulled_out:
                 job.back_wanted = True
         return
     laid_down = result.last_stage == BrokerState.STAGE_RETREAT and code != OutcomeCode.CARTON_LOST

@@ -99,6 +99,7 @@ class JobRecord:
     in_flight: Request | None = None
     unresolved: Request | None = None  # its result was lost with the planner or the broker
     load: dict[str, Any] | None = None  # the pick whose load is on the gripper
+    pulled_out: bool = False  # that load is known to have left the pile
     question: OpenQuestion | None = None  # the open one, or the last one closed
     waiting_questions: list[OpenQuestion] = field(default_factory=list)
     forced: dict[str, Any] | None = None  # option of a question: the pick that a person decided on

@@ -130,7 +130,6 @@ class Unloading:
     settle_until_s: float = -math.inf
     retry_at_s: float = -math.inf
     faults_in_row: int = 0
-    pulled_out: bool = False  # the load on the gripper has left the pile, as far as this life knows
     base_faults: int = 0
     last_ended_id: str = ""
     stopped: bool = False  # safety has stopped the robot and not yet let it go

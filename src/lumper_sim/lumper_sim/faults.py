@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lumper_sim.people import Person
 from lumper_sim.world import World
 
+Array = NDArray[np.float64]
+
+# What a person is told to take is where they are told that it is, give or take so much, m.
+AT_M = 0.2
 SENSORS = {
     1: "scan/front",
     2: "scan/rear",
@@ -157,11 +162,21 @@ class Faults:
 
     def _take_away(self, values: list[float], duration_s: float) -> str:
         count = len(self._world.cartons)
-        if len(values) > 1 or any(value != int(value) or not 0 <= value < count for value in values):
-            raise FaultError(f"take_away wants [index 0 .. {count - 1}], or [] for whatever fell, got {values}")
+        if len(values) not in (0, 1, 3) or (
+            len(values) == 1 and not (values[0] == int(values[0]) and 0 <= values[0] < count)
+        ):
+            raise FaultError(
+                f"take_away wants [index 0 .. {count - 1}], [x, y, z] of what is to go, or [] for whatever fell, got {values}"
+            )
         if not math.isnan(duration_s):
             raise FaultError(f"duration_s={duration_s}: a carton taken away does not come back; NaN is wanted")
-        taken = [int(value) for value in values] or np.flatnonzero(self._world.accounting.fell).tolist()
+        match values:
+            case []:
+                taken = np.flatnonzero(self._world.accounting.fell).tolist()
+            case [index]:
+                taken = [int(index)]
+            case _:
+                taken = [self._carton_at(np.array(values))]
         try:
             for carton in taken:
                 self._world.take_away(carton)
@@ -170,6 +185,14 @@ class Faults:
         return (
             f"a person took carton {', '.join(map(str, taken))} away" if taken else "nothing fell: nothing to take away"
         )
+
+    def _carton_at(self, place: Array) -> int:
+        """The carton whose middle is nearest to a place in the trailer."""
+        apart = np.linalg.norm(self._world.carton_position - place, axis=1)
+        nearest = int(apart.argmin())
+        if apart[nearest] > AT_M:
+            raise FaultError(f"take_away: no carton within {AT_M} m of {place.tolist()}")
+        return nearest
 
     def _seal_probability(self, probability: float) -> None:
         self._world.suction.seal_probability = probability

@@ -92,6 +92,15 @@ def test_a_carton_that_a_person_takes_away_is_with_them(small: World) -> None:
     assert small.counts().with_person == 1
 
 
+def test_a_person_takes_the_carton_that_they_are_shown(small: World) -> None:
+    faults = Faults(small)
+    shown = small.carton_position[2] + (0.1, -0.05, 0.0)
+    with pytest.raises(FaultError, match="no carton within"):
+        faults.inject("take_away", [*shown[:2], shown[2] + 2.0], NAN)
+    assert "took carton 2 away" in faults.inject("take_away", shown.tolist(), NAN)
+    assert small.counts().with_person == 1
+
+
 def test_a_carton_that_is_pushed_along_is_shifted_once_for_each_push(small: World) -> None:
     faults = Faults(small)
     for _ in range(2):
