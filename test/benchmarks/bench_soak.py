@@ -65,12 +65,16 @@ def watch(pid: int, until_s: float, alive: Callable[[], bool]) -> tuple[dict[str
     return dict(samples), deaths
 
 
-def slope(samples: list[Sample], column: int) -> float:
-    """Least squares, per hour, behind the warm share and without a process's last seconds."""
+def slope(samples: list[Sample], column: int, pace: float) -> float:
+    """Least squares, per hour of the robot's time, behind the warm share and without a process's last seconds.
+
+    Args:
+        pace: simulated seconds per second.
+    """
     table = np.array(samples[int(WARM * len(samples)) :])
     if len(table):
         table = table[table[:, 1] > ENDING * np.median(table[:, 1])]
-    return float(np.polyfit(table[:, 0] / 3600.0, table[:, column], 1)[0]) if len(table) > 2 else float("nan")
+    return float(np.polyfit(table[:, 0] * pace / 3600.0, table[:, column], 1)[0]) if len(table) > 2 else float("nan")
 
 
 class Shift(threading.Thread):
@@ -84,14 +88,16 @@ class Shift(threading.Thread):
         self.over = threading.Event()
         self.trailers = self.cartons = self.delivered = 0
         self.began_s = self.simulated_s = 0.0
+        self.pace = float("nan")
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             self._until(lambda: "sim/report" in self._see.newest, DOCK_S)
-            self.began_s = self._now_s()
+            self.began_s, begun_s = self._now_s(), time.monotonic()
             while not self.over.is_set():
                 self._unload()
+                self.pace = (self._now_s() - self.began_s) / (time.monotonic() - begun_s)
                 self._change()
         except BaseException as error:
             self.error = error
@@ -165,8 +171,8 @@ def main() -> int:
             shift.join(60.0)
             system.stop()
     left = shared_memory() - segments
-    memory = {name: slope(each, 1) for name, each in samples.items()}
-    descriptors = {name: slope(each, 2) for name, each in samples.items()}
+    memory = {name: slope(each, 1, shift.pace) for name, each in samples.items()}
+    descriptors = {name: slope(each, 2, shift.pace) for name, each in samples.items()}
     for name, each in sorted(samples.items()):
         print(
             f"  {name}: {each[0][1]:.0f} -> {each[-1][1]:.0f} MB, {memory[name]:+.2f} MB/h, {each[-1][2]} descriptors, {descriptors[name]:+.1f} per h"

@@ -204,13 +204,14 @@ class System:
     def stop(self) -> int:
         """SIGINT, as ctrl-C does; returns the exit code. Asserts that nothing is left running."""
         children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        # First: its middleware may get stuck for good over publishers that leave (see lumper_ros.reachable), and would not close then.
+        self.observer.close()
         self.process.send_signal(signal.SIGINT)
         try:
             code = self.process.wait(40.0)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.observer.close()
         left = [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
         assert not left, f"left running: {left}"
         return code

@@ -4,11 +4,13 @@ A record is written before anything moves because of it. A refusal moved nothing
 be taken at another time, so that an ended request is never begun by the next life.
 """
 
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from typing import Any, NamedTuple
 
 from lumper_ros.core import Effect, Persist
 
@@ -36,6 +38,31 @@ class Record:
     load: dict[str, Any] | None = None
 
 
+_NAMES = tuple(item.name for item in fields(Record) if item.name != "load")
+
+
+class Packed(NamedTuple):
+    """An ended request that nobody is likely to ask for again: two thousand of them as objects are megabytes."""
+
+    outcome: int
+    values: str  # of its record, without the load, as JSON
+
+
+def _pack(record: Record) -> Packed:
+    assert record.outcome is not None
+    return Packed(record.outcome, json.dumps([getattr(record, name) for name in _NAMES], separators=(",", ":")))
+
+
+def _record_of(kept: Record | Packed) -> Record:
+    return kept if isinstance(kept, Record) else _read(dict(zip(_NAMES, json.loads(kept.values), strict=True)))
+
+
+def _read(values: Mapping[str, Any]) -> Record:
+    record = Record(**values)
+    record.stages = [(str(name), float(duration)) for name, duration in record.stages]
+    return record
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """What a request was told that was never begun. `number`: in the order of those on disk."""
@@ -51,7 +78,8 @@ class Journal:
     def __init__(self, size: int, refusals_size: int) -> None:
         self._size = size
         self._refusals_size = refusals_size
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._records: dict[str, Record | Packed] = {}  # in the order of their beginning
+        self._newest = ""  # id of the request begun last
         self._refusals: OrderedDict[str, Refused] = OrderedDict()  # in memory only
         self._kept: OrderedDict[str, Refused] = OrderedDict()  # refusals on disk
         self._second_s, self._in_second = -math.inf, 0
@@ -63,22 +91,21 @@ class Journal:
         for key, value in sorted(refusals.items(), key=lambda item: int(item[1]["number"])):
             self._kept[key] = Refused(**value)
         for key, value in sorted(records.items(), key=lambda item: int(item[1]["number"])):
-            data = dict(value)
-            data["stages"] = [(str(name), float(duration)) for name, duration in data["stages"]]
-            self._records[key] = Record(**data)
-            self.last_number = max(self.last_number, self._records[key].number)
-        self._forget_loads()
+            record = _read(value)
+            self._begin(key, record)
+            self.last_number = max(self.last_number, record.number)
 
     def open_records(self) -> dict[str, Record]:
         """Begun and not ended."""
-        return {key: record for key, record in self._records.items() if record.outcome is None}
+        return {key: kept for key, kept in self._records.items() if isinstance(kept, Record) and kept.outcome is None}
 
     def newest(self) -> Record | None:
-        """The record written last for a request that was begun last."""
-        return max(self._records.values(), key=lambda record: record.number, default=None)
+        """The record of the request that was begun last."""
+        return self.find(self._newest)
 
     def find(self, request_id: str) -> Record | None:
-        return self._records.get(request_id)
+        kept = self._records.get(request_id)
+        return None if kept is None else _record_of(kept)
 
     def refusal(self, request_id: str) -> Refused | None:
         return self._kept.get(request_id) or self._refusals.get(request_id)
@@ -114,10 +141,11 @@ class Journal:
 
     def write(self, request_id: str, record: Record) -> list[Effect]:
         """Effects that put the record on disk; the oldest ended ones leave it when there are too many."""
-        begun = request_id not in self._records
-        self._records[request_id] = record
-        if begun:
-            self._forget_loads()
+        if request_id in self._records:
+            self._records[request_id] = record
+            self._put_by(request_id)
+        else:
+            self._begin(request_id, record)
         effects: list[Effect] = [Persist(KIND, request_id, asdict(record))]
         while len(self._records) > self._size:
             oldest = next((key for key, old in self._records.items() if old.outcome is not None), None)
@@ -127,20 +155,26 @@ class Journal:
             effects.append(Persist(KIND, oldest, None))
         return effects
 
-    def _forget_loads(self) -> None:
-        """What the gripper holds is asked of the newest record only; a load is ten times the rest of a record."""
-        newest = self.newest()
-        for key, record in self._records.items():
-            if record is not newest and record.outcome is not None and key not in self._unwritten:
-                record.load = None
+    def _begin(self, request_id: str, record: Record) -> None:
+        before, self._newest = self._newest, request_id
+        self._records[request_id] = record
+        self._put_by(before)
+
+    def _put_by(self, request_id: str) -> None:
+        """Pack a record that is done with. What the gripper holds is asked of the newest only; a load is ten times the rest."""
+        kept = self._records.get(request_id)
+        done = request_id != self._newest and request_id not in self._unwritten
+        if done and isinstance(kept, Record) and kept.outcome is not None:
+            self._records[request_id] = _pack(kept)
 
     def failed(self, request_id: str) -> Record | None:
         """A record could not be written. Returns it when it is an outcome whose telling was dropped with it."""
-        record = self._records.get(request_id)
+        record = self.find(request_id)
         if record is None or record.outcome is None:
             return None
         first = request_id not in self._unwritten
         self._unwritten.add(request_id)
+        self._records[request_id] = record
         return record if first else None
 
     def not_kept(self, request_id: str) -> None:
@@ -151,20 +185,23 @@ class Journal:
         """Effects that write once more what the disk did not take. They belong last: a failure drops nothing."""
         effects: list[Effect] = []
         for key in sorted(self._unwritten):
-            if key in self._records:
-                effects.append(Persist(KIND, key, asdict(self._records[key])))
+            if (record := self.find(key)) is not None:
+                effects.append(Persist(KIND, key, asdict(record)))
             elif key in self._kept:
                 effects.append(Persist(REFUSAL_KIND, key, asdict(self._kept[key])))
         return effects
 
     def written(self) -> None:
         """The effects of `again` went through."""
+        taken = sorted(self._unwritten)
         self._unwritten.clear()
+        for key in taken:
+            self._put_by(key)
 
     def latest(self, count: int) -> list[tuple[str, int]]:
         """Newest ended requests first: id and outcome code."""
-        ended = [(key, record.outcome) for key, record in reversed(self._records.items()) if record.outcome is not None]
-        return ended[:count]
+        ended = ((key, kept.outcome) for key, kept in reversed(self._records.items()) if kept.outcome is not None)
+        return list(islice(ended, count))
 
     def __len__(self) -> int:
         return len(self._records)

@@ -106,6 +106,20 @@ def _halves(row: Any) -> list[Any]:
     return halves
 
 
+def _bare_first(least_bad: Sequence[Any], request: ChoiceRequest) -> list[Any]:
+    """Options for a person: before all that bears something what bears nothing, else as they come."""
+    standing = set(request.standing().ids)
+    borne = [
+        (carton.id, set(map(int, carton.supported_by))) for carton in request.wall.cartons if carton.id in standing
+    ]
+
+    def bears(item: Any) -> bool:
+        ids = set(map(int, item.pick.carton_ids))
+        return any(below & ids and above not in ids for above, below in borne)
+
+    return sorted(least_bad, key=bears)
+
+
 def _leaves_tower(made: Any, boxes: Any) -> bool:
     """Whether a carton out of reach stands up so far above the one chosen that taking on would leave a tower."""
     top = dict(zip(boxes["id"].tolist(), (boxes["position"][:, 2] + boxes["size"][:, 2] / 2).tolist(), strict=True))
@@ -213,7 +227,7 @@ class Chooser:
         plan.planning_ms = (time.thread_time() - begun_s) * 1e3
         least_bad = tuple(
             (self._pick(item.pick, merged), _rejection(item.rejection, merged))
-            for item in (made.least_bad if made is not None else ())
+            for item in (_bare_first(made.least_bad, request) if made is not None else ())
         )
         blocking = blockers if room < self._parameters.advance_step_m else ()
         return Choice(plan, standing, request.key(), least_bad, blocking)

@@ -14,7 +14,7 @@ from lumper_planner.clearance import lanes_of, room_ahead
 from lumper_planner.reach import APPROACH_M, ArmReach, base_matrix
 from lumper_planner.unloading import Choice, ChoiceRequest
 from lumper_planner.world import picture_of
-from lumper_ros.convert import inverse, matrix, to_point
+from lumper_ros.convert import inverse, matrix, to_point, to_vector3
 from lumper_ros.robot import Robot, load_robot, load_trailer
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
@@ -174,6 +174,38 @@ def test_nothing_removable_comes_with_the_least_bad(chooser: Chooser) -> None:
     choice = chooser(request_for(wall, skipped=(2,)))
     assert not choice.plan.picks and choice.plan.outcome.code == 400
     assert choice.least_bad and list(choice.least_bad[0][0].carton_ids) == [1] and choice.least_bad[0][0].risk_s > 0
+
+
+# Two slender columns under one carton, as they were seen: id -> centre, size (m, trailer), what it stands on, whether its depth is
+# an assumption.
+TOWER: dict[int, tuple[tuple[float, float, float], tuple[float, float, float], list[int], bool]] = {
+    3: ((6.692, -0.410, 0.451), (0.350, 0.225, 0.299), [58], True),
+    4: ((6.764, -0.165, 0.425), (0.350, 0.256, 0.250), [56, 58], True),
+    10: ((6.782, -0.164, 0.700), (0.350, 0.255, 0.299), [4], True),
+    12: ((6.686, -0.409, 0.749), (0.350, 0.227, 0.301), [3], True),
+    19: ((6.764, -0.165, 1.075), (0.350, 0.256, 0.450), [10], True),
+    20: ((6.676, -0.409, 1.050), (0.350, 0.226, 0.300), [12], True),
+    26: ((6.709, -0.410, 1.350), (0.350, 0.225, 0.300), [20], True),
+    30: ((6.710, -0.166, 1.401), (0.350, 0.256, 0.200), [19], True),
+    34: ((6.749, -0.279, 1.726), (0.451, 0.486, 0.449), [26, 30], False),
+    56: ((6.789, 0.020, 0.150), (0.403, 0.486, 0.300), [], False),
+    58: ((6.712, -0.374, 0.150), (0.350, 0.296, 0.300), [], True),
+}
+
+
+def test_what_bears_nothing_is_offered_before_what_would_surely_bring_something_down(chooser: Chooser) -> None:
+    wall = wall_of({carton: list(centre) for carton, (centre, *_) in TOWER.items()}, 0.001)
+    for carton in wall.cartons:
+        _, size, carton.supported_by, assumed = TOWER[carton.id]
+        carton.size_m = to_vector3(size)
+        carton.friction, carton.mass_kg = 0.45, 40.0 * float(np.prod(size))
+        if assumed:
+            carton.size_unknown, carton.visible_faces = Carton.AXIS_X, Carton.FACE_NEG_X
+            carton.pose_sigma[0], carton.size_sigma_m[0] = 0.06, 0.12
+    choice = chooser(request_for(wall, 4.4))
+    assert not choice.plan.picks
+    offered = [list(pick.carton_ids) for pick, _ in choice.least_bad]
+    assert offered[0] == [34] and len(offered) > 3
 
 
 def test_a_grasp_that_failed_is_made_last(chooser: Chooser) -> None:

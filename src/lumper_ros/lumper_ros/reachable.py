@@ -1,9 +1,14 @@
-"""Whether nodes that come up later can still send to this one.
+"""Whether the middleware of this process still works: whether nodes that come up later can send to it, and whether it tells others
+that it is there. Where it does not, only a new process helps.
 
 Fast DDS keeps the queue in which a process receives through shared memory in a file named by the participant's number. A killed
 process leaves its file; the next process with that number makes another one of the same name, and whoever lets go of the old one
 last may remove the new one by its name. Then those who opened it before are heard as ever, and nobody who comes up later, for
-good: to them it looks like a queue without a reader. Only a new process helps.
+good: to them it looks like a queue without a reader.
+
+Its event thread sends announcements, heartbeats and acknowledgements. When somebody else's publisher leaves in the moment of an
+announcement, that thread and the one that receives may wait for each other for ever (eProsima/Fast-DDS issue 6502 is one such
+case): the process goes on, but the others lose it after its lease, and it learns of nobody new.
 """
 
 import os
@@ -15,10 +20,14 @@ from pathlib import Path
 PERIOD_S = 1.0
 # What was found so often running is no moment in which the middleware makes its file anew.
 RUNNING = 2
+# An event thread wakes for every announcement, each 3 s unless a profile says otherwise; at so many looks in a row it has not run.
+STILL = 20
 # The launcher starts a node again that ended with this.
 EXIT_CODE = 75
 
 _THREAD = re.compile(r"dds\.shm\.(\d+)")
+_EVENTS = re.compile(r"dds\.ev\.\d+")
+_SWITCHES = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)$", re.MULTILINE)
 _MAPPING = re.compile(r"^\S+ \S+ \S+ \S+ (\d+) +\S*/fastdds_port(\d+)(?: \(deleted\))?$", re.MULTILINE)
 
 
@@ -53,17 +62,45 @@ class ReceivingPorts:
             return 0
 
 
-def watch(ended: threading.Event, ports: ReceivingPorts) -> None:
-    """Until `ended`: leave the process, to be started again, once nobody new could reach it."""
+class EventThreads:
+    """The threads in which the middleware's timers run."""
+
+    def __init__(self, process: Path = Path("/proc/self"), still: int = STILL) -> None:
+        """
+        Args:
+            still: looks in a row at which a thread that has not run counts as stuck.
+        """
+        self._process, self._still = process, still
+        self._seen: dict[Path, tuple[int, int]] = {}  # task -> switches, looks since it had fewer
+
+    def stuck(self) -> list[str]:
+        """Names of those that have not run for long. To be asked again and again: a process that was stopped looks at nothing."""
+        if not self._seen:
+            tasks = (self._process / "task").iterdir()
+            self._seen = {task: (-1, 0) for task in tasks if _EVENTS.fullmatch((task / "comm").read_text().strip())}
+        for task, (before, looks) in self._seen.items():
+            found = _SWITCHES.search((task / "status").read_text())
+            switches = int(found[1]) if found is not None else before + 1
+            self._seen[task] = (switches, looks + 1 if switches == before else 0)
+        return [(task / "comm").read_text().strip() for task, (_, looks) in self._seen.items() if looks >= self._still]
+
+
+def watch(ended: threading.Event, ports: ReceivingPorts, events: EventThreads) -> None:
+    """Until `ended`: leave the process, to be started again, once its middleware does not work any more."""
     running = 0
     while not ended.wait(PERIOD_S):
         try:
-            lost = ports.lost()
+            lost, stuck = ports.lost(), events.stuck()
         except OSError:
             continue  # a thread ended while its name was read
         running = running + 1 if lost else 0
         if running >= RUNNING:
             names = ", ".join(f"fastdds_port{port}" for port in sorted(lost))
-            text = f"{names} in /dev/shm was removed: nodes that come up now cannot reach this one; it ends to be started again"
-            print(text, file=sys.stderr, flush=True)
-            os._exit(EXIT_CODE)
+            _leave(f"{names} in /dev/shm was removed: nodes that come up now cannot reach this one")
+        if stuck:
+            _leave(f"the middleware's thread {', '.join(stuck)} is stuck: to all others this node is gone")
+
+
+def _leave(why: str) -> None:
+    print(f"{why}; it ends to be started again", file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)

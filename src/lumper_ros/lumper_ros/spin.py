@@ -115,7 +115,7 @@ class Spinner:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)
             watcher.start()
-            looked_at = (ended, reachable.ReceivingPorts())
+            looked_at = (ended, reachable.ReceivingPorts(), reachable.EventThreads())
             threading.Thread(target=reachable.watch, args=looked_at, name="reachable", daemon=True).start()
         gc.collect()
         gc.freeze()

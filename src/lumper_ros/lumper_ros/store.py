@@ -19,6 +19,8 @@ class Store:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        # Read once, at the start: what is written need not stay in memory. The default keeps two megabytes of it.
+        self._db.execute("PRAGMA cache_size=-256")
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS records (kind TEXT, key TEXT, record TEXT NOT NULL, PRIMARY KEY (kind, key))"
         )

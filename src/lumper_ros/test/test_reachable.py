@@ -1,5 +1,6 @@
-"""A node whose receiving queue in shared memory was removed hears nobody who comes up later: it ends, to be started again."""
+"""A node whose middleware does not work any more, so that others cannot reach it or lose it, ends to be started again."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -8,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from lumper_ros.reachable import EXIT_CODE, ReceivingPorts, watch
+from lumper_ros.reachable import EXIT_CODE, EventThreads, ReceivingPorts, watch
 
+PTRACE_ATTACH, WALL = 16, 0x40000000
 NODE = """
 import rclpy
-from lumper_ros.reachable import ReceivingPorts
+from lumper_ros import reachable
+from lumper_ros.reachable import EventThreads, ReceivingPorts
 from lumper_ros.spin import Spinner
 rclpy.init()
 node = rclpy.create_node("reached")
 spinner = Spinner(rclpy.get_default_context())
 spinner.add(node)
+reachable.EventThreads = lambda: EventThreads(still=6)
 print("up", ReceivingPorts().lost(), flush=True)
 spinner.spin()
 """
@@ -49,6 +53,48 @@ def test_a_node_that_nobody_new_can_reach_ends(node: subprocess.Popen[str]) -> N
     _, told = node.communicate(timeout=20.0)
     assert node.returncode == EXIT_CODE
     assert f"{files[0].name} in /dev/shm was removed" in told
+
+
+def test_a_node_whose_middleware_is_stuck_ends_and_one_that_idles_does_not(node: subprocess.Popen[str]) -> None:
+    task = next(
+        (task for task in Path(f"/proc/{node.pid}/task").iterdir() if (task / "comm").read_text().startswith("dds.ev")),
+        None,
+    )
+    if task is None:
+        pytest.skip("another middleware")
+    with pytest.raises(subprocess.TimeoutExpired):
+        node.wait(12.0)
+    # A debugger that holds this one thread, as a lock that nobody lets go of would.
+    libc, thread = ctypes.CDLL(None, use_errno=True), int(task.name)
+    if libc.ptrace(PTRACE_ATTACH, thread, None, None) != 0:
+        pytest.skip(f"no thread can be held here: {os.strerror(ctypes.get_errno())}")
+    os.waitpid(thread, WALL)
+    os.waitpid(thread, WALL)
+    _, told = node.communicate(timeout=20.0)
+    assert node.returncode == EXIT_CODE
+    assert "thread dds.ev.0 is stuck" in told
+
+
+def thread_of(folder: Path, switches: int) -> None:
+    (folder / "task" / "1").mkdir(parents=True, exist_ok=True)
+    (folder / "task" / "1" / "comm").write_text("dds.ev.0\n")
+    (folder / "task" / "1" / "status").write_text(
+        f"Name:\tdds.ev.0\nvoluntary_ctxt_switches:\t{switches}\nnonvoluntary_ctxt_switches:\t{7 + switches}\n"
+    )
+
+
+def test_a_thread_counts_as_stuck_once_it_has_not_run_at_so_many_looks(tmp_path: Path) -> None:
+    events = EventThreads(tmp_path, 3)
+    for switches, stuck in ((5, []), (5, []), (5, []), (6, []), (6, []), (6, []), (6, ["dds.ev.0"]), (7, [])):
+        thread_of(tmp_path, switches)
+        assert events.stuck() == stuck
+
+
+def test_where_the_system_does_not_count_nothing_is_stuck(tmp_path: Path) -> None:
+    thread_of(tmp_path, 1)
+    (tmp_path / "task" / "1" / "status").write_text("Name:\tdds.ev.0\n")
+    events = EventThreads(tmp_path, 1)
+    assert [events.stuck() for _ in range(4)] == [[]] * 4
 
 
 def process_of(folder: Path, inode: int, deleted: bool) -> ReceivingPorts:
@@ -85,4 +131,4 @@ def test_only_the_file_that_it_reads_counts(tmp_path: Path) -> None:
 def test_watching_ends_with_the_node(tmp_path: Path) -> None:
     ended = threading.Event()
     ended.set()
-    watch(ended, process_of(tmp_path, 1, True))
+    watch(ended, process_of(tmp_path, 1, True), EventThreads(tmp_path))
