@@ -76,7 +76,9 @@ class Judge:
     latched: bool = False  # the store of the monitor holds a latch that nobody has reset
     estop_open_since_s: float = math.inf
     resume_wanted: bool = False
-    wall_stamp_s: float = -math.inf  # of the newest wall that the planner heard, ROS time
+    wall_stamps_s: dict[int, float] = field(
+        default_factory=dict
+    )  # newest of each version that the planner heard, ROS time
     done: int = 0
     effects: dict[str, int] = field(default_factory=dict)
     second: int = 0
@@ -101,7 +103,7 @@ class Judge:
                 job = self._job_on_disk()
                 self.resume_wanted = self.resume_wanted or bool(job.get("running"))
         elif name == "wall" and node == PLANNER and message.header.frame_id == "trailer":
-            self.wall_stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+            self.wall_stamps_s[message.version] = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
     def effect(self, now_s: float, node: str, effect: c.Effect) -> None:
         self._bounded(now_s, node)
@@ -188,7 +190,7 @@ class Judge:
         if self.probe:
             self.counts["probes"] = self.counts.get("probes", 0) + 1
         if goal.kind in (ExecuteMotion.Goal.PICK, ExecuteMotion.Goal.PROBE):
-            age_s = self.robot.graph.now_of(PLANNER).ros_s - self.wall_stamp_s
+            age_s = self.robot.graph.now_of(PLANNER).ros_s - self.wall_stamps_s.get(goal.wall_version, -math.inf)
             if age_s > WALL_AGE_S:
                 raise ViolationError(f"stale picture: a carton is taken on evidence {age_s:.2f} s old")
 

@@ -43,6 +43,8 @@ G = ExecuteMotion.Goal
 IDLE_STATE_HZ = 5.0
 OUTCOMES_SHOWN = 10
 REWRITE_S = 1.0
+# What an interrupted grasp or release comes to shows on the gripper within this time, s.
+GRIP_SETTLES_S = 1.0
 
 
 class MotionBroker(Core):
@@ -67,7 +69,7 @@ class MotionBroker(Core):
         self._journal = Journal(p.journal_size, p.refusals_size)
         self._queue = Queue(p.queue_size)
         self._runner = Runner(p, self._planner, self._senses, self._journal, self._door)
-        self._running = False
+        self._running, self._running_since_s = False, math.inf
         self._recovering = True
         self._dispatched = self._rewriting = False
         self._rewritten_s = -math.inf
@@ -93,7 +95,7 @@ class MotionBroker(Core):
         return [Persist("life", "life", {"number": life})]
 
     def activate(self, now: Now) -> Effects:
-        self._running = True
+        self._running, self._running_since_s = True, now.steady_s
         return self._flush(now)
 
     def deactivate(self, now: Now) -> Effects:
@@ -365,6 +367,9 @@ class MotionBroker(Core):
         if not self._recovering or not self._running:
             return
         if not self._senses.stands(now) or not self._senses.gripper_fresh(now):
+            return
+        gripped = any(record.stage in (B.STAGE_GRASP, B.STAGE_PLACE) for record in self._unknown.values())
+        if gripped and now.steady_s - self._running_since_s < GRIP_SETTLES_S:
             return
         self._recovering = False
         holds = self._senses.holds()

@@ -237,7 +237,7 @@ class UnloadPlanner(Core):
         self._begin(now)
         request, job.in_flight = job.in_flight, None
         u.dirty = True
-        u.last_ended_id = goal_id
+        u.last_ended_id, u.ended_s = goal_id, now.ros_s
         if request.kind == BASE:
             outcomes.base_ended(u, request, status, result)
         else:

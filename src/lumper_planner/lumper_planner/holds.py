@@ -9,6 +9,7 @@ from py_trees.common import Status
 from lumper_planner import assist, moves, outcomes
 from lumper_planner.record import BASE, PAUSED_BY_STOP
 from lumper_planner.unloading import TAKING, Unloading
+from lumper_ros.convert import seconds
 
 _GOAL = ExecuteMotion.Goal
 
@@ -81,8 +82,9 @@ def stop_pending(u: Unloading) -> Status:
 
 
 def reconciling(u: Unloading) -> Status:
-    """After a restart of this node or the broker: learn what the gripper holds from the broker's own record."""
-    if not u.reconcile:
+    """After a restart of this node or the broker, or where something hangs on the gripper that nobody took: learn what it holds from
+    the broker's own record."""
+    if not u.reconcile and not _holds_what_nobody_took(u):
         return Status.FAILURE
     job, broker = u.require_job(), u.world.broker
     text = "" if broker is not None else "motion/state was never heard"
@@ -128,6 +130,22 @@ def reconciling(u: Unloading) -> Status:
         )
     u.look_before_place = True
     return Status.SUCCESS
+
+
+def _holds_what_nobody_took(u: Unloading) -> bool:
+    """A broker that was killed in a grasp may look before the cups hold: what it called empty is not, a moment later."""
+    job, broker = u.require_job(), u.world.broker
+    return (
+        broker is not None
+        and bool(broker.holding_carton)
+        and broker.state == BrokerState.IDLE
+        and not broker.active_request_id
+        and job.load is None
+        and job.in_flight is None
+        # Said after the last motion's end, not before it.
+        and seconds(broker.stamp) > u.ended_s
+        and not moves.blocking_question(u)
+    )
 
 
 def forbidden(u: Unloading) -> Status:

@@ -132,6 +132,7 @@ class Unloading:
     faults_in_row: int = 0
     base_faults: int = 0
     last_ended_id: str = ""
+    ended_s: float = -math.inf  # ROS time when the end of the last motion was heard
     stopped: bool = False  # safety has stopped the robot and not yet let it go
     stop_latched: bool = False
     collapse_version: int = -1

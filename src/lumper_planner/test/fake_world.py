@@ -393,6 +393,7 @@ class FakeWorld:
     def _broker(self) -> None:
         busy = self.active is not None and hasattr(self.active[1], "kind")
         state = BrokerState(state=BrokerState.EXECUTING if busy else BrokerState.IDLE, holding_carton=bool(self.held))
+        state.stamp = to_time(self.ros_s)
         state.permit_valid = self.mode in (SafetyState.RUN, SafetyState.REDUCED)
         state.active_request_id = self.active[0] if busy and self.active is not None else ""
         state.held_carton_ids = self.held

@@ -205,6 +205,25 @@ def test_what_is_known_of_one_load_is_not_taken_for_the_next_one_s() -> None:
     assert backs(world) == [] and world.held
 
 
+def test_what_turns_up_on_the_gripper_after_all_is_asked_about_and_the_trailer_is_not_called_empty() -> None:
+    world = FakeWorld({1: [1.9, 0.0, 0.15]}, settings=parameters(retry_pause_s=3.0))
+    goal = world.unload()
+    assert world.run(lambda: world.kinds() == [GOAL.PICK] and world.active is not None)
+    world.lose_broker()
+    world.pass_time(1.0)
+    assert not world.core.unloading.reconcile, "the broker said that the gripper is empty"
+    world.held = [1]
+    del world.cartons[1]
+    world._wall_changed()
+    assert world.run(world.asked) and goal not in world.finished
+    assert world.questions[-1].code.code == OutcomeCode.UNKNOWN_AFTER_RESTART
+    world.held = []
+    world.pass_time(0.3)
+    assert world.answer("i_moved_it").accepted
+    assert ended(world, goal).outcome.code == OutcomeCode.NONE
+    assert len([question for question in world.questions if question.open]) == 1
+
+
 def lost_by_the_word_of_safety(world: FakeWorld) -> None:
     """The load leaves the cups in the pull, and the stop comes before the broker has noticed."""
     assert world.active is not None
