@@ -66,6 +66,19 @@ def test_killed_during_a_motion_is_unknown_until_seen_then_told() -> None:
     assert world.store["request"][request]["outcome"] == C.UNKNOWN_AFTER_RESTART
 
 
+def test_killed_in_a_grasp_it_waits_for_what_the_cups_come_to() -> None:
+    world = built()
+    message = pick_of(world.cartons[TARGET])
+    request = world.send(world.goal(G.PICK, message))
+    world.until(lambda: bool(world.zones))
+    world.kill()
+    world.zones_since_s = world.time_s + 0.4
+    world.boot()
+    world.until(lambda: world.state.state == B.IDLE)
+    assert world.state.held_carton_ids.tolist() == [world.cartons[TARGET].id]
+    assert world.store["request"][request]["holding"]
+
+
 def test_load_is_known_after_a_restart() -> None:
     world = built()
     message = pick_of(world.cartons[TARGET])

@@ -168,17 +168,21 @@ def test_what_may_still_stand_among_others_is_taken_back_only_on_a_person_s_word
     assert result.delivered == 6 == world.belt and result.assists == 1
 
 
+def revived_it_goes_back_by_itself(world: FakeWorld, goal: str) -> None:
+    world.restart()
+    world.unload(goal_id=goal)
+    result = ended(world, goal)
+    assert backs(world) == [-world.settings.drive_back_m]
+    assert result.delivered == 6 and not world.questions
+
+
 def test_a_planner_that_was_away_at_the_end_of_the_pull_knows_from_the_broker_that_the_load_is_out() -> None:
     world = FakeWorld(pile(), script={GOAL.PLACE: [OutcomeCode.IN_COLLISION] * 2})
     goal = world.unload()
     assert world.run(lambda: world.kinds() == [GOAL.PICK] and world.active is not None)
     world.kill()
     assert world.run(lambda: world.active is None) and world.held
-    world.restart()
-    world.unload(goal_id=goal)
-    result = ended(world, goal)
-    assert backs(world) == [-world.settings.drive_back_m]
-    assert result.delivered == 6 and not world.questions
+    revived_it_goes_back_by_itself(world, goal)
 
 
 def test_a_planner_that_is_lost_between_two_tries_to_lay_down_still_knows_that_the_load_is_out() -> None:
@@ -186,11 +190,7 @@ def test_a_planner_that_is_lost_between_two_tries_to_lay_down_still_knows_that_t
     goal = world.unload()
     assert world.run(lambda: world.kinds() == [GOAL.PICK, GOAL.PLACE] and world.active is None)
     world.kill()
-    world.restart()
-    world.unload(goal_id=goal)
-    result = ended(world, goal)
-    assert backs(world) == [-world.settings.drive_back_m]
-    assert result.delivered == 6 and not world.questions
+    revived_it_goes_back_by_itself(world, goal)
 
 
 def test_what_is_known_of_one_load_is_not_taken_for_the_next_one_s() -> None:

@@ -79,7 +79,12 @@ class EventThreads:
             tasks = (self._process / "task").iterdir()
             self._seen = {task: (-1, 0) for task in tasks if _EVENTS.fullmatch((task / "comm").read_text().strip())}
         for task, (before, looks) in self._seen.items():
-            found = _SWITCHES.search((task / "status").read_text())
+            try:
+                found = _SWITCHES.search((task / "status").read_text())
+            except OSError:
+                # It ended: a participant was closed. The next look begins with those that are there then.
+                self._seen = {}
+                return []
             switches = int(found[1]) if found is not None else before + 1
             self._seen[task] = (switches, looks + 1 if switches == before else 0)
         return [(task / "comm").read_text().strip() for task, (_, looks) in self._seen.items() if looks >= self._still]

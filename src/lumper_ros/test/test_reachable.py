@@ -90,6 +90,14 @@ def test_a_thread_counts_as_stuck_once_it_has_not_run_at_so_many_looks(tmp_path:
         assert events.stuck() == stuck
 
 
+def test_a_thread_that_ended_is_forgotten_and_its_successor_watched(tmp_path: Path) -> None:
+    events = EventThreads(tmp_path, 2)
+    thread_of(tmp_path, 5)
+    assert events.stuck() == []
+    os.rename(tmp_path / "task" / "1", tmp_path / "task" / "2")
+    assert [events.stuck() for _ in range(4)] == [[], [], [], ["dds.ev.0"]]
+
+
 def test_where_the_system_does_not_count_nothing_is_stuck(tmp_path: Path) -> None:
     thread_of(tmp_path, 1)
     (tmp_path / "task" / "1" / "status").write_text("Name:\tdds.ev.0\n")
